@@ -1,0 +1,120 @@
+"""`log.aio`: the same log for asyncio. Appends of many coroutines share commits; the event loop never waits for the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, TypeVar
+
+from eventlog.committer import Appended, Request, Transaction
+from eventlog.events import Event
+from eventlog.log import PAGE, Append, EventLog, Events
+from eventlog.store.base import Durability, Head, Record
+
+T = TypeVar("T")
+
+
+class AsyncLog:
+    """Awaitable `EventLog`."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    async def append(
+        self, stream: str, events: Events, *, durability: Durability = "full", **options: Any
+    ) -> Appended:
+        """As `EventLog.append`. Cancelled while waiting, the append may be stored all the same."""
+        prepared = self._log.prepare(stream, events, **options)
+        return await self._submit(lambda transaction: transaction.append(prepared), durability)
+
+    async def append_many(self, appends: Iterable[Append], *, durability: Durability = "full") -> list[Appended]:
+        """As `EventLog.append_many`: all or nothing."""
+        prepared = self._log.prepare_many(appends)
+        return await self._submit(lambda tx: [tx.append(one) for one in prepared], durability)
+
+    async def _submit(self, work: Callable[[Transaction], T], durability: Durability) -> T:
+        self._log.check_writable()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        committer = self._log.committer
+
+        def settle() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def wake(request: Request[Any]) -> None:
+            # Finished, or promoted to lead: leading waits for the disk, so it needs a thread.
+            if request.finished:
+                loop.call_soon_threadsafe(settle)
+            else:
+                loop.call_soon_threadsafe(start, request)
+
+        def start(request: Request[Any]) -> None:
+            loop.run_in_executor(None, committer.lead, request).add_done_callback(lambda _: settle())
+
+        request: Request[T] = Request(work, durability, pure=True)
+        request.wake = wake
+        if committer.submit_soon(request):
+            start(request)
+        await done
+        return request.value()
+
+    async def decide(self, work: Callable[[Any], T], *, durability: Durability = "full") -> T:
+        """As `EventLog.decide`; ``work`` runs in a thread."""
+        return await asyncio.to_thread(self._log.decide, work, durability=durability)
+
+    async def head(self) -> Head:
+        """As `EventLog.head`."""
+        return await asyncio.to_thread(self._log.head)
+
+    async def read(self, after: int = 0, to: int | None = None, **filters: Any) -> AsyncIterator[Record]:
+        """As `EventLog.read`, page by page."""
+        records = self._log.read(after, to, **filters)
+        while page := await asyncio.to_thread(_take, records):
+            for record in page:
+                yield record
+
+    async def read_stream(self, stream: str, **bounds: Any) -> AsyncIterator[Record]:
+        """As `EventLog.read_stream`, page by page."""
+        records = self._log.read_stream(stream, **bounds)
+        while page := await asyncio.to_thread(_take, records):
+            for record in page:
+                yield record
+
+    async def follow(
+        self,
+        after: int | None = None,
+        *,
+        poll_s: float = 0.05,
+        timeout_s: float | None = None,
+        streams: Iterable[str] | None = None,
+        categories: Iterable[str] | None = None,
+        types: Iterable[str | type[Event]] | None = None,
+    ) -> AsyncIterator[Record]:
+        """As `EventLog.follow`; ends when the iteration is left or cancelled."""
+        position = (await self.head()).position if after is None else after
+        counter = self._log.store.change_counter
+        quiet_s = 0.0
+        while timeout_s is None or quiet_s <= timeout_s:
+            seen = await asyncio.to_thread(counter)
+            end = (await self.head()).position
+            async for record in self.read(position, end, streams=streams, categories=categories, types=types):
+                yield record
+                quiet_s = 0.0
+            position = max(position, end)
+            while await asyncio.to_thread(counter) == seen:
+                if timeout_s is not None and quiet_s > timeout_s:
+                    return
+                await asyncio.sleep(poll_s)
+                quiet_s += poll_s
+
+
+def _take(records: Any) -> list[Record]:
+    page = []
+    for record in records:
+        page.append(record)
+        if len(page) == PAGE:
+            break
+    return page
+
+

@@ -1,0 +1,187 @@
+"""`eventlog.open`: a store, the log on it, its projections and repositories, put together."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+from urllib.parse import parse_qs, unquote
+
+from eventlog.aio import AsyncLog
+from eventlog.codec import Codec, Upcaster
+from eventlog.errors import InvalidInput, LogReadOnly
+from eventlog.events import Event
+from eventlog.log import EventLog
+from eventlog.projection import Projection
+from eventlog.projection.discovery import installed
+from eventlog.projection.manager import Projections, Version
+from eventlog.projection.past import PastLog
+from eventlog.recorder.track import RecordedRuns
+from eventlog.repositories.projects import ProjectsRepository
+from eventlog.repositories.runs import RunsRepository
+from eventlog.repositories.statistics import StatisticsRepository
+from eventlog.store.base import Progress, Store
+from eventlog.store.migrate import open_store
+from eventlog.store.sqlite import LOCK_TIMEOUT_S
+
+Target = str | os.PathLike[str] | None
+
+
+class Log(EventLog):
+    """An open log: append and read, `projections`, and one repository a subject."""
+
+    def __init__(
+        self,
+        store: Store,
+        codec: Codec,
+        projections: Iterable[Projection],
+        *,
+        inline: bool,
+        writable: bool,
+        data_dir: Path | None,
+    ) -> None:
+        super().__init__(store, codec, writable=writable)
+        self.projections = Projections(self, projections, inline=inline)
+        self.data_dir = data_dir
+
+    @property
+    def url(self) -> str:
+        """Where the log is, as it can be given to `open`."""
+        return self.store.url
+
+    @property
+    def path(self) -> Path | None:
+        """The log's file; None for a log in memory."""
+        return self.store.path
+
+    @cached_property
+    def runs(self) -> RecordedRuns:
+        """Runs: commands, queries, and the recorder."""
+        return RecordedRuns(self, self.projections)
+
+    @cached_property
+    def projects(self) -> ProjectsRepository:
+        """Projects."""
+        return ProjectsRepository(self, self.projections)
+
+    @cached_property
+    def statistics(self) -> StatisticsRepository:
+        """Statistics."""
+        return StatisticsRepository(self, self.projections)
+
+    @cached_property
+    def aio(self) -> AsyncLog:
+        """The log for asyncio."""
+        return AsyncLog(self)
+
+    @contextmanager
+    def as_of(self, version: Version) -> Iterator[Past]:
+        """The state at a version (a position, a datetime, or text in ISO 8601), for questions only."""
+        with self.projections.as_of(version) as past:
+            yield Past(past)
+
+    def __enter__(self) -> Log:
+        return self
+
+
+class Past:
+    """A log as of a version: the same questions, and nothing that writes."""
+
+    def __init__(self, source: PastLog) -> None:
+        self.version = source.version
+        self.read_stream = source.read_stream
+        self.runs = RunsRepository(source)
+        self.projects = ProjectsRepository(source)
+        self.statistics = StatisticsRepository(source)
+
+
+def open(
+    target: Target = None,
+    *,
+    events: Iterable[type[Event]] = (),
+    upcasters: Iterable[Upcaster] = (),
+    projections: Literal["inline", "deferred", "off"] = "inline",
+    extra_projections: Iterable[Projection] = (),
+    mode: Literal["rw", "r"] = "rw",
+    create: bool = True,
+    data_dir: str | os.PathLike[str] | None = None,
+    timeout_s: float = LOCK_TIMEOUT_S,
+    progress: Progress | None = None,
+) -> Log:
+    """Open a log, creating it when it is not there.
+
+    ``target`` is a path, ``sqlite:///path``, or ``:memory:``; default: ``$EVENTLOG_URL``, else a file of this user.
+    ``projections``: kept in each append's transaction, only on demand, or not at all. ``data_dir`` holds ``result/``
+    (default: ``$EVENTLOG_DATA_DIR``, else the file's folder). ``timeout_s``: how long a writer waits for others.
+    Projections that older code made are rebuilt, which takes a while on a long log: ``progress`` is told.
+
+    Raises LogMissing, NotALog, SchemaTooNew, UnsupportedFilesystem, DiskFull, Corrupt, LogBusy.
+    """
+    if mode not in ("rw", "r") or projections not in ("inline", "deferred", "off"):
+        raise InvalidInput("mode is 'rw' or 'r'; projections is 'inline', 'deferred' or 'off'")
+    place, options = parse_target(target)
+    writable = mode == "rw"
+    store: Store
+    if place is None:
+        from eventlog.store.memory import MemoryStore
+
+        store = MemoryStore()
+    else:
+        vfs = options.get("vfs", "")
+        store = open_store(place, writable=writable, create=create, timeout_s=timeout_s, vfs=vfs)
+    try:
+        folder = _data_dir(data_dir, place)
+        chosen = () if projections == "off" else (*installed(), *extra_projections)
+        log = Log(
+            store, Codec(events, upcasters), chosen, inline=projections == "inline", writable=writable, data_dir=folder
+        )
+        if writable and chosen:
+            _prepare(log, progress)
+    except BaseException:
+        store.close()
+        raise
+    return log
+
+
+def _prepare(log: Log, progress: Progress | None) -> None:
+    try:
+        log.projections.prepare(progress)
+    except LogReadOnly:
+        # A file that cannot be written can still be read; each append will say so.
+        log.writable = False
+
+
+def _data_dir(given: str | os.PathLike[str] | None, place: Path | None) -> Path | None:
+    chosen = given or os.environ.get("EVENTLOG_DATA_DIR")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return None if place is None else place.parent
+
+
+def default_path() -> Path:
+    """The log of this user, where nothing else is said."""
+    from platformdirs import user_data_path
+
+    return user_data_path("eventlog", appauthor=False) / "log.db"
+
+
+def parse_target(target: Target = None) -> tuple[Path | None, dict[str, str]]:
+    """The file a target means (None: memory), and the options behind its ``?``. Raises InvalidInput."""
+    text = os.fspath(target) if target is not None else os.environ.get("EVENTLOG_URL") or None
+    if text is None:
+        return default_path(), {}
+    if not text or "\0" in text:
+        raise InvalidInput("the log's place is empty, or holds a NUL character")
+    if text in (":memory:", "sqlite://", "sqlite:///:memory:"):
+        return None, {}
+    if text.startswith("sqlite:///"):
+        place, _, query = text.removeprefix("sqlite:///").partition("?")
+        options = {name: values[-1] for name, values in parse_qs(query).items()}
+        return Path(unquote(place)).expanduser().absolute(), options
+    if scheme := re.match(r"([a-z][a-z0-9+.-]*)://", text):
+        raise InvalidInput(f"this version opens files and sqlite:/// URLs, not {scheme[1]}://")
+    return Path(text).expanduser().absolute(), {}

@@ -1,0 +1,207 @@
+"""Events to JSON bytes and back. Nothing else knows JSON.
+
+What is encoded is decoded again before it is accepted, so a record that its own class would refuse cannot be stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+
+from eventlog.errors import DecodeError, EventTooLarge, InvalidEvent
+from eventlog.events import EVENTS, Event, UnknownEvent, event_type
+
+MAX_EVENT_BYTES = 1 << 20
+MAX_TYPE_LENGTH = 200
+
+to_json = msgspec.json.Encoder().encode
+from_json = msgspec.json.Decoder().decode
+
+
+class Upcaster(NamedTuple):
+    """How a record of an older schema becomes one of the next: ``convert(data) -> data``, one step at a time.
+
+    Runs only for records whose stored schema is ``from_schema``; the result has schema ``from_schema + 1``.
+    """
+
+    tag: str
+    from_schema: int
+    convert: Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Encoded(NamedTuple):
+    """An event ready to be stored: its tag, schema, JSON bytes, and the event as reading it will give it back."""
+
+    tag: str
+    tag_bytes: bytes
+    schema: int
+    data: bytes
+    event: Event | UnknownEvent
+
+
+class _Kind(NamedTuple):
+    cls: type[Event]
+    tag: str
+    tag_bytes: bytes
+    schema: int
+    decode: Callable[[bytes | str], Event]
+
+
+class Codec:
+    """Knows a set of event classes: the shipped ones, those given, and those it has been handed to encode."""
+
+    default: ClassVar[Codec]
+
+    def __init__(self, events: Iterable[type[Event]] = (), upcasters: Iterable[Upcaster] = ()) -> None:
+        self._by_class: dict[type, _Kind] = {}
+        self._by_tag: dict[str, _Kind] = {}
+        self._upcasters = {(step.tag, step.from_schema): step.convert for step in upcasters}
+        for cls in (*EVENTS, *events):
+            self.learn(cls)
+
+    def learn(self, cls: type[Event]) -> None:
+        """Make a class of events known. Two classes cannot share a tag."""
+        kind = self._by_class.get(cls)
+        if kind is not None:
+            return
+        tag = event_type(cls)
+        known = self._by_tag.get(tag)
+        if known is not None and known.cls.__qualname__ != cls.__qualname__:
+            raise InvalidEvent(f"the tag {tag!r} belongs to {known.cls.__qualname__}, not to {cls.__qualname__}")
+        _check_tag(tag)
+        kind = _Kind(cls, tag, tag.encode(), cls.schema_version, msgspec.json.Decoder(cls).decode)
+        self._by_class[cls] = kind
+        self._by_tag[tag] = kind
+
+    def knows(self, tag: str) -> bool:
+        """Whether a class is known for this tag."""
+        return tag in self._by_tag
+
+    def encode(self, event: Event | UnknownEvent) -> Encoded:
+        """The bytes to store. Raises InvalidEvent (with the field's path) or EventTooLarge."""
+        kind = self._by_class.get(type(event))
+        if kind is None:
+            if isinstance(event, UnknownEvent):
+                return self._encode_unknown(event)
+            if not isinstance(event, Event):
+                raise InvalidEvent(f"an event is a subclass of eventlog.Event, not {type(event).__name__}")
+            self.learn(type(event))
+            kind = self._by_class[type(event)]
+        try:
+            data = to_json(event)
+            decoded = kind.decode(data)
+        except (msgspec.ValidationError, ValueError, TypeError, RecursionError, OverflowError) as error:
+            raise _refusal(kind.tag, event, error) from error
+        if b"null" in data and (path := _find(event, _non_finite)):
+            raise InvalidEvent(f"{kind.tag}: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
+        if len(data) > MAX_EVENT_BYTES:
+            raise _too_large(kind.tag, len(data))
+        return Encoded(kind.tag, kind.tag_bytes, kind.schema, data, decoded)
+
+    def _encode_unknown(self, event: UnknownEvent, schema: int = 1) -> Encoded:
+        _check_tag(event.tag)
+        if not isinstance(event.data, Mapping):
+            raise InvalidEvent(f"{event.tag}: the data of an event is a JSON object")
+        try:
+            data = to_json(event.data)
+        except (ValueError, TypeError, RecursionError, OverflowError) as error:
+            raise _refusal(event.tag, event.data, error) from error
+        if b"null" in data and (path := _find(event.data, _non_finite)):
+            raise InvalidEvent(f"{event.tag}: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
+        return self.encode_raw(event.tag, schema, data)
+
+    def encode_raw(self, tag: str, schema: int, data: bytes) -> Encoded:
+        """JSON bytes from outside, kept byte for byte. Where the tag is known they must decode."""
+        _check_tag(tag)
+        if len(data) > MAX_EVENT_BYTES:
+            raise _too_large(tag, len(data))
+        try:
+            text = data.decode()
+            event = self.decode(tag, schema, text)
+        except (DecodeError, UnicodeDecodeError) as error:
+            raise InvalidEvent(f"{tag}: {error}", tag=tag) from error
+        return Encoded(tag, tag.encode(), schema, data, event)
+
+    def decode(self, tag: str, schema: int, data: str | bytes) -> Event | UnknownEvent:
+        """The event of a stored record; UnknownEvent where the tag, or its schema, is not known here."""
+        kind = self._by_tag.get(tag)
+        try:
+            if kind is None or schema > kind.schema:
+                return UnknownEvent(tag=tag, data=from_json(data))
+            if schema == kind.schema:
+                return kind.decode(data)
+            return self._upcast(kind, schema, data)
+        except (msgspec.DecodeError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise DecodeError(f"{tag} (schema {schema}): {error}", tag=tag, schema=schema) from error
+
+    def _upcast(self, kind: _Kind, schema: int, data: str | bytes) -> Event:
+        value = from_json(data)
+        for step in range(schema, kind.schema):
+            convert = self._upcasters.get((kind.tag, step))
+            if convert is None:
+                raise DecodeError(
+                    f"no upcaster takes {kind.tag} from schema {step} to {step + 1}", tag=kind.tag, schema=step
+                )
+            value = convert(value)
+        return msgspec.convert(value, kind.cls)
+
+    def gaps(self) -> list[str]:
+        """Schemas below a class's own that no upcaster lifts, as sentences."""
+        return [
+            f"no upcaster takes {kind.tag} from schema {step} to {step + 1}"
+            for kind in self._by_tag.values()
+            for step in range(1, kind.schema)
+            if (kind.tag, step) not in self._upcasters
+        ]
+
+
+def _check_tag(tag: str) -> None:
+    if not tag or len(tag) > MAX_TYPE_LENGTH or not tag.isprintable() or " " in tag or "." not in tag:
+        raise InvalidEvent(f"an event's type is subject.verb_past, at most {MAX_TYPE_LENGTH} characters, not {tag!r}")
+
+
+def _too_large(tag: str, size: int) -> EventTooLarge:
+    return EventTooLarge(
+        f"{tag}: {size:,} bytes, the limit is {MAX_EVENT_BYTES:,}; save big content as an artifact and refer to it",
+        size_bytes=size,
+        limit_bytes=MAX_EVENT_BYTES,
+    )
+
+
+def _refusal(tag: str, value: object, error: Exception) -> InvalidEvent:
+    if isinstance(error, RecursionError):
+        return InvalidEvent(f"{tag}: nested too deeply", tag=tag)
+    if isinstance(error, UnicodeEncodeError):
+        path = _find(value, _lone_surrogate) or "$"
+        return InvalidEvent(f"{tag}: text with a lone surrogate (not valid Unicode) at `{path}`", path=path)
+    return InvalidEvent(f"{tag}: {error}", tag=tag)
+
+
+def _non_finite(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _lone_surrogate(value: object) -> bool:
+    return isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def _find(value: object, wrong: Callable[[object], bool], path: str = "$") -> str | None:
+    """The path of the first value for which ``wrong`` holds."""
+    if wrong(value):
+        return path
+    children: Iterable[tuple[str, object]] = ()
+    if isinstance(value, msgspec.Struct):
+        children = ((f"{path}.{name}", getattr(value, name)) for name in value.__struct_fields__)
+    elif isinstance(value, Mapping):
+        if any(wrong(key) for key in value):
+            return f"{path} (a key)"
+        children = ((f"{path}.{key}", item) for key, item in value.items())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        children = ((f"{path}[{index}]", item) for index, item in enumerate(value))
+    return next((found for name, item in children if (found := _find(item, wrong, name))), None)
+
+
+Codec.default = Codec()

@@ -1,0 +1,499 @@
+"""One transaction for every append that waits: expectations, positions, versions, hashes, and group commit.
+
+There is no background thread: the first waiter leads, commits what is queued, and hands the lead to the next.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from eventlog.clock import now_us
+from eventlog.codec import Codec, Encoded
+from eventlog.errors import Conflict, EventLogError, InvalidInput, KeyReused, OutcomeUnknown, WrongExpectedVersion
+from eventlog.events import Event, UnknownEvent
+from eventlog.store.base import (
+    MAX_POSITION,
+    Durability,
+    Head,
+    Record,
+    RecordRow,
+    Selection,
+    Store,
+    Writer,
+    chain_hash,
+    hash_of,
+)
+
+T = TypeVar("T")
+MAX_BATCH = 1024
+MAX_KNOWN_STREAMS = 100_000
+
+
+class Expect(enum.Enum):
+    """What a stream must be like for an append to go through; a number asks for that exact version."""
+
+    ANY = "any"
+    NO_STREAM = "no stream"
+    EXISTS = "exists"
+
+
+class Appended(NamedTuple):
+    """Where an append's records are: first and last position, the stream's version after it; ``duplicate``: from before."""
+
+    first: int
+    last: int
+    version: int
+    duplicate: bool = False
+
+
+class Prepared(NamedTuple):
+    """An append, encoded and checked, waiting to be stored."""
+
+    stream: str
+    events: Sequence[Encoded]
+    expect: Expect | int
+    key: str | None
+    occurred_at: int
+    actor: str | None
+    correlation: str | None
+    causation: str | None
+    metadata: bytes | None
+
+
+class Projector(Protocol):
+    """What keeps tables true in the transaction of the append."""
+
+    def wants(self, tag: str) -> bool:
+        """Whether any inline projection names this type."""
+
+    def apply(self, writer: Writer, items: list[tuple[Record, Event]], old: int, new: int) -> None:
+        """Apply the records of (old, new]; ``items`` are those wanted."""
+
+    def forget(self) -> None:
+        """Others wrote, or a transaction was undone: nothing remembered is true any more."""
+
+
+class Transaction:
+    """A write transaction: append and read in it, all or nothing."""
+
+    def __init__(self, committer: Committer, writer: Writer, head: Head) -> None:
+        self.writer = writer
+        self._committer = committer
+        self._projector = committer.projector
+        self._codec = committer.codec
+        self._versions = committer.versions
+        self.head = head
+        self._start = head
+        self._rows: list[RecordRow] = []
+        self._events: list[Event | UnknownEvent] = []
+        self._keys: dict[str, RecordRow] = {}
+
+    @property
+    def appended(self) -> bool:
+        """Whether the head has moved."""
+        return self.head is not self._start
+
+    def append(self, prepared: Prepared) -> Appended:
+        """Add records at the head. Raises WrongExpectedVersion or KeyReused, and then adds nothing."""
+        stream, events, expect, key = prepared[:4]
+        version = self._versions.get(stream)
+        if version is None:
+            version = self._version(stream)
+        if key is not None and (duplicate := self._duplicate(prepared, key)):
+            return duplicate
+        if expect is not Expect.ANY and not _holds(expect, version):
+            raise WrongExpectedVersion(stream, expect.value if isinstance(expect, Expect) else expect, version)
+        position, previous, recorded = self.head
+        recorded = max(recorded, now_us())
+        _, _, _, _, occurred, actor, correlation, causation, metadata = prepared
+        stream_bytes = stream.encode()
+        meta_text = None if metadata is None else metadata.decode()
+        plain = key is None and actor is None and correlation is None and causation is None
+        optional = None if plain else (key, actor, correlation, causation)
+        first, number, own_key = position + 1, 0, key
+        rows, decoded = self._rows, self._events
+        for tag, tag_bytes, schema, data, event in events:
+            position += 1
+            version += 1
+            if key is not None and number:
+                own_key = f"{key}#{number}"
+                optional = (own_key, actor, correlation, causation)
+            number += 1
+            previous = chain_hash(
+                previous,
+                position,
+                stream_bytes,
+                version,
+                tag_bytes,
+                schema,
+                occurred,
+                recorded,
+                optional,
+                data,
+                metadata,
+            )
+            row = (
+                position,
+                stream,
+                version,
+                tag,
+                schema,
+                occurred,
+                recorded,
+                own_key,
+                actor,
+                correlation,
+                causation,
+                data.decode(),
+                meta_text,
+                previous,
+            )
+            rows.append(row)
+            decoded.append(event)
+            if own_key is not None:
+                self._keys[own_key] = row
+        self._versions[stream] = version
+        self.head = Head(position, previous, recorded)
+        return Appended(first, position, version)
+
+    def append_rows(self, rows: Sequence[RecordRow], events: Sequence[Event | UnknownEvent]) -> int:
+        """Add records as they stand in another log; each must continue the chain. Returns how many."""
+        for row in rows:
+            if row[0] != self.head.position + 1 or row[13] != hash_of(self.head.hash, row):
+                raise Conflict(
+                    f"record {row[0]} does not continue this log (head {self.head.position}); nothing was written",
+                    position=row[0],
+                )
+            self.head = Head(row[0], row[13], row[6])
+            self._versions[row[1]] = row[2]
+        self._rows.extend(rows)
+        self._events.extend(events)
+        return len(rows)
+
+    def flush(self) -> None:
+        """Write what was appended, and bring the inline projections along."""
+        rows, events = self._rows, self._events
+        if not rows:
+            return
+        if rows[-1][0] > MAX_POSITION:
+            raise InvalidInput(f"a log holds at most {MAX_POSITION} events")
+        self._rows, self._events = [], []
+        self.writer.insert_records(rows)
+        projector = self._projector
+        if projector is not None:
+            wants, codec = projector.wants, self._codec
+            items = [
+                (Record(*row, codec), event) for row, event in zip(rows, events, strict=True) if wants(row[3])
+            ]
+            projector.apply(self.writer, items, rows[0][0] - 1, rows[-1][0])  # type: ignore[arg-type]
+
+    def stream_version(self, stream: str) -> int:
+        """The version of a stream, with what this transaction has appended."""
+        version = self._versions.get(stream)
+        return self._version(stream) if version is None else version
+
+    def read_stream(self, stream: str, after: int = 0) -> list[Record]:
+        """The records of a stream above a version, with what this transaction has appended."""
+        self.flush()
+        rows = self.writer.records(after, None, Selection(streams=(stream,)), in_stream=True)
+        return [Record(*row, self._codec) for row in rows]
+
+    def _version(self, stream: str) -> int:
+        if len(self._versions) > MAX_KNOWN_STREAMS:
+            self._versions.clear()
+            for row in self._rows:
+                self._versions[row[1]] = row[2]
+        version = self._versions.get(stream) or self.writer.stream_version(stream)
+        self._versions[stream] = version
+        return version
+
+    def _row_with_key(self, key: str) -> RecordRow | None:
+        return self._keys.get(key) or self.writer.record_with_key(key)
+
+    def _duplicate(self, prepared: Prepared, key: str) -> Appended | None:
+        first = self._row_with_key(key)
+        if first is None:
+            return None
+        stored: RecordRow | None = first
+        last = first
+        for number, event in enumerate(prepared.events):
+            stored = first if number == 0 else self._row_with_key(f"{key}#{number}")
+            same = stored is not None and (stored[1], stored[3], stored[11].encode()) == (
+                prepared.stream,
+                event.tag,
+                event.data,
+            )
+            if stored is None or not same:
+                raise KeyReused(key, first[0])
+            last = stored
+        if self._row_with_key(f"{key}#{len(prepared.events)}") is not None:
+            raise KeyReused(key, first[0])
+        return Appended(first[0], last[0], last[2], duplicate=True)
+
+    # marks: what a request that fails has to give back
+
+    def mark(self, *, nested: bool) -> Mark:
+        """Remember where the transaction is; ``nested`` when more than appends will be done, which may be flushed."""
+        if nested:
+            self.flush()
+            self.writer.savepoint()
+        return Mark(nested, len(self._rows), self.head)
+
+    def keep(self, mark: Mark) -> None:
+        """What was done since the mark stays."""
+        if mark.nested:
+            self.flush()
+            self.writer.release()
+
+    def undo(self, mark: Mark) -> None:
+        """Nothing was done since the mark."""
+        if mark.nested:
+            self.writer.rollback_to_savepoint()
+            if self._projector is not None:
+                self._projector.forget()
+        self._rows = self._rows[: mark.rows]
+        self._events = self._events[: mark.rows]
+        self.head = mark.head
+        self._versions.clear()
+        self._keys = {row[7]: row for row in self._rows if row[7] is not None}
+        for row in self._rows:
+            self._versions[row[1]] = row[2]
+
+
+class Mark(NamedTuple):
+    """A place in a transaction to which it can be undone."""
+
+    nested: bool
+    rows: int
+    head: Head
+
+
+def _holds(expect: Expect | int, version: int) -> bool:
+    if expect is Expect.NO_STREAM:
+        return version == 0
+    if expect is Expect.EXISTS:
+        return version > 0
+    return version == expect
+
+
+class Request(Generic[T]):
+    """Work to be done in a write transaction, and what came of it."""
+
+    __slots__ = ("durability", "error", "finished", "gate", "pure", "result", "wake", "work")
+
+    def __init__(self, work: Callable[[Transaction], T], durability: Durability, pure: bool) -> None:
+        self.work = work
+        self.durability = durability
+        self.pure = pure
+        self.finished = False
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.gate: threading.Lock | None = None
+        self.wake: Callable[[Request[T]], None] | None = None
+
+    def notify(self) -> None:
+        """Tell whoever waits: it is finished, or it is its turn to lead."""
+        if self.gate is not None:
+            self.gate.release()
+        elif self.wake is not None:
+            self.wake(self)
+
+    def value(self) -> T:
+        """The result, or the error raised."""
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]
+
+
+class Committer:
+    """Runs requests in write transactions, many in one."""
+
+    def __init__(self, store: Store, codec: Codec) -> None:
+        self.store = store
+        self.codec = codec
+        self.projector: Projector | None = None
+        self.versions: dict[str, int] = {}
+        self._head: Head | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, with no one waiting (in a forked child)."""
+        self._mutex = threading.Lock()
+        self._queue: deque[Request[Any]] = deque()
+        self._leading = False
+        self._planned = Head(0, b"")
+        self.forget()
+
+    def forget(self) -> None:
+        """What is remembered of the log is not true any more."""
+        self._head = None
+        self.versions.clear()
+        if self.projector is not None:
+            self.projector.forget()
+
+    # transactions
+
+    def begin(self, durability: Durability) -> Transaction:
+        """Open a transaction that this thread holds until `commit` or `rollback`."""
+        writer = self.store.begin(durability)
+        try:
+            if writer.changed:
+                self.forget()
+            head = self._head or writer.head()
+        except BaseException as error:
+            self.store.rollback(writer, error)
+            raise self.store.translate(error) from error
+        return Transaction(self, writer, head)
+
+    def commit(self, transaction: Transaction) -> None:
+        """Flush and commit. Raises the store's errors; then nothing was written."""
+        try:
+            transaction.flush()
+        except BaseException as error:
+            self.rollback(transaction, error)
+            if isinstance(translated := self.store.translate(error), EventLogError):
+                raise translated from error
+            raise
+        try:
+            self.store.commit(transaction.writer, transaction.head if transaction.appended else None)
+        except BaseException:
+            self.forget()
+            raise
+        self._head = transaction.head
+
+    def rollback(self, transaction: Transaction, error: BaseException | None = None) -> None:
+        """Undo the transaction."""
+        self.forget()
+        self.store.rollback(transaction.writer, error)
+
+    # group commit
+
+    def submit(self, work: Callable[[Transaction], T], durability: Durability, *, pure: bool = False) -> T:
+        """Do the work in a transaction, alone or with others; returns when it is as durable as asked.
+
+        ``pure`` work only appends: it needs no table or stream brought up to date before it.
+        """
+        request = Request(work, durability, pure)
+        with self._mutex:
+            self._queue.append(request)
+            lead, self._leading = not self._leading, True
+            if not lead:
+                request.gate = threading.Lock()
+                request.gate.acquire()
+        if not lead:
+            self._wait(request)
+            if request.finished:
+                return request.value()
+        self.lead(request)
+        return request.value()
+
+    def submit_soon(self, request: Request[Any]) -> bool:
+        """Queue a request whose ``wake`` is called when finished; True when the caller has to call `lead` for it."""
+        with self._mutex:
+            self._queue.append(request)
+            lead, self._leading = not self._leading, True
+        return lead
+
+    def _wait(self, request: Request[Any]) -> None:
+        assert request.gate is not None  # noqa: S101
+        try:
+            request.gate.acquire()
+        except BaseException:
+            with self._mutex:
+                queued = request in self._queue
+                first = queued and self._queue[0] is request
+            if queued and not first:
+                with self._mutex:
+                    if request in self._queue:
+                        self._queue.remove(request)
+                        raise
+            # Its turn, or already being committed: see it through, then be interrupted.
+            request.gate.acquire()
+            if not request.finished:
+                self.lead(request)
+            raise
+
+    def lead(self, own: Request[Any]) -> None:
+        """Commit what is queued (``own`` is first in the queue), wake the others, hand the lead on."""
+        with self._mutex:
+            batch = list(islice(self._queue, MAX_BATCH))
+        interrupted: BaseException | None = None
+        try:
+            self._run(batch)
+        except Exception as error:
+            for request in batch:
+                if request.error is None:
+                    request.error = _copy(error)
+        except BaseException as error:
+            # Ctrl-C in the middle: the others' events are either all stored, or still to be committed by the next.
+            interrupted = error
+            if not self._is_stored():
+                batch = [own]
+        own.finished = True
+        with self._mutex:
+            for request in batch:
+                self._queue.remove(request)
+            successor = self._queue[0] if self._queue else None
+            self._leading = successor is not None
+        if successor is not None:
+            successor.notify()
+        for request in batch:
+            if request is not own:
+                request.finished = True
+                request.notify()
+        if interrupted is not None:
+            raise interrupted
+
+    def _is_stored(self) -> bool:
+        position, digest, _ = self._planned
+        try:
+            with self.store.reader() as reader:
+                rows = reader.records(position - 1, position, Selection())
+        except EventLogError:
+            return False
+        return bool(rows) and rows[0][13] == digest
+
+    def _run(self, batch: list[Request[Any]]) -> None:
+        durability: Durability = "process"
+        if any(request.durability == "full" for request in batch):
+            durability = "full"
+        transaction = self.begin(durability)
+        try:
+            for request in batch:
+                mark = transaction.mark(nested=not request.pure)
+                try:
+                    request.result = request.work(transaction)
+                    transaction.keep(mark)
+                except Exception as error:
+                    if self.store.translate(error) is not error:
+                        raise
+                    request.error = error
+                    transaction.undo(mark)
+            self._planned = transaction.head
+        except BaseException as error:
+            self.rollback(transaction, error)
+            translated = self.store.translate(error)
+            if translated is not error:
+                raise translated from error
+            raise
+        if transaction.appended:
+            self.commit(transaction)
+        else:
+            self.rollback(transaction)
+
+
+def _copy(error: BaseException) -> BaseException:
+    if isinstance(error, EventLogError):
+        clone = error.__class__.__new__(error.__class__)
+        EventLogError.__init__(clone, error.message, **error.facts)
+        clone.__cause__ = error.__cause__
+        return clone
+    return error
+
+
+__all__ = ["Appended", "Committer", "Expect", "OutcomeUnknown", "Prepared", "Projector", "Request", "Transaction"]

@@ -1,0 +1,12 @@
+"""What can happen: one module a subject. A new event type is one class there, and its name in that module's union."""
+
+from __future__ import annotations
+
+from eventlog.events.base import Event, UnknownEvent, event_type
+from eventlog.events.projects import PROJECT_EVENTS, ProjectEvent
+from eventlog.events.runs import RUN_EVENTS, RunEvent
+
+EVENTS: tuple[type[Event], ...] = PROJECT_EVENTS + RUN_EVENTS
+AnyEvent = ProjectEvent | RunEvent
+
+__all__ = ["EVENTS", "AnyEvent", "Event", "UnknownEvent", "event_type"]

@@ -1,0 +1,42 @@
+"""What an event is."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""An integer that fits a database column; anything larger is refused when the event is appended."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """A typed, frozen fact in the past tense. Subclass it with a stable tag, ``subject.verb_past``.
+
+        class StepDone(Event, frozen=True, kw_only=True, tag="app.step_done"):
+            name: str
+            duration_us: int = 0
+
+    The tag is stored, the class's name never is. A field's name carries its unit. To change a class, add a field with a
+    default; for anything else raise ``schema_version`` and register an upcaster (`eventlog.codec.Upcaster`).
+    """
+
+    schema_version: ClassVar[int] = 1
+
+
+class UnknownEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event whose tag this program does not know: kept, readable, exported, and passed over by projections.
+
+    ``tag`` is the stored type, ``data`` its JSON object as decoded.
+    """
+
+    tag: str
+    data: object
+
+
+def event_type(cls: type[Event]) -> str:
+    """The tag under which a class's events are stored."""
+    tag = cls.__struct_config__.tag
+    if not isinstance(tag, str) or tag == cls.__name__:
+        raise TypeError(f'{cls.__qualname__} needs a tag: class {cls.__name__}(Event, tag="subject.verb_past")')
+    return tag

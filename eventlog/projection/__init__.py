@@ -1,0 +1,9 @@
+"""The machine that keeps projections: the three kinds, catch up, rebuild, roll back, as of, diff, explain, verify."""
+
+from __future__ import annotations
+
+from eventlog.projection.histogram import bin_of, middle_of, percentiles
+from eventlog.projection.kinds import Entity, Journal, Projection, Rollup, Row
+from eventlog.store.base import Record
+
+__all__ = ["Entity", "Journal", "Projection", "Record", "Rollup", "Row", "bin_of", "middle_of", "percentiles"]

@@ -1,0 +1,191 @@
+"""The three kinds of projection. Each is a declaration with pure functions; each is exactly reversible."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from eventlog.errors import ProjectionError
+from eventlog.events import Event, event_type
+from eventlog.store.base import Record, Table, Values
+
+R = TypeVar("R", bound=msgspec.Struct)
+Evolve = Callable[[R | None, Any, Record], R | None]
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A row of a projection's table: field order is column order, the first field is the key of an entity."""
+
+
+class Projection:
+    """What the three kinds have in common. ``version`` rises when the code gives other rows for the same events."""
+
+    kind = ""
+
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        row: type[msgspec.Struct],
+        key: Sequence[str],
+        indexes: Iterable[Sequence[str]],
+        code: Callable[..., Any],
+        measures: Sequence[str] = (),
+    ) -> None:
+        if not name.isidentifier() or "__" in name:
+            raise ProjectionError(f"a projection's name is its table's name, an identifier without '__', not {name!r}")
+        self.name = name
+        self.version = version
+        self.table = Table(name, row, key, indexes, measures)
+        self._code = code
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, version={self.version})"
+
+    def fingerprint(self) -> str:
+        """What tells two pieces of code of one version apart: a hash of the module's source and the table."""
+        try:
+            source = inspect.getsource(inspect.getmodule(self._code) or self._code)
+        except (OSError, TypeError):
+            source = ""
+        shape = f"{self.kind} {self.table.columns} {self.table.key} {self.table.indexes}"
+        return hashlib.sha256(f"{shape}\n{source}".encode()).hexdigest()[:16]
+
+
+class _Root(Projection):
+    """A projection computed from records: an entity or a journal."""
+
+    types: tuple[type[Event], ...]
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of the events it is computed from."""
+        return tuple(event_type(cls) for cls in self.types)
+
+
+class Entity(_Root, Generic[R]):
+    """One row per thing, folded from the events of its stream.
+
+    ``evolve(row | None, event, record) -> row | None`` is pure. The stream ``<category>-<key>`` alone decides the row;
+    the key is the row's first field, text or an integer without leading zeros.
+    """
+
+    kind = "entity"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: int,
+        row: type[R],
+        category: str,
+        types: Sequence[type[Event]],
+        evolve: Evolve[R],
+        indexes: Iterable[Sequence[str]] = (),
+    ) -> None:
+        super().__init__(name, version, row, row.__struct_fields__[:1], indexes, evolve)
+        self.category = category
+        self.types = tuple(types)
+        self.evolve = evolve
+        self._prefix = f"{category}-"
+        self._numbered = self.table.columns[0].kind == "int"
+
+    def key_of(self, stream: str) -> Any:
+        """The key of a stream's row; None when the stream is not of this category or not of this form."""
+        if not stream.startswith(self._prefix):
+            return None
+        text = stream[len(self._prefix) :]
+        if not self._numbered:
+            return text or None
+        return int(text) if text.isdecimal() and text.isascii() and (text[0] != "0" or text == "0") else None
+
+    def stream_of(self, key: Any) -> str:
+        """The stream that decides a row."""
+        return f"{self._prefix}{key}"
+
+
+class Journal(_Root, Generic[R]):
+    """One row per event: ``row(event, record) -> row | None`` is pure; the row's first field is ``position``."""
+
+    kind = "journal"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: int,
+        row: type[R],
+        types: Sequence[type[Event]],
+        make: Callable[[Any, Record], R | None],
+        indexes: Iterable[Sequence[str]] = (),
+    ) -> None:
+        super().__init__(name, version, row, ("position",), indexes, make)
+        if row.__struct_fields__[0] != "position":
+            raise ProjectionError(f"the first field of the journal {name} is position")
+        self.types = tuple(types)
+        self.make = make
+
+
+class Rollup(Projection):
+    """Numbers that add up over the rows of an entity or a journal.
+
+    ``contribute(row)`` gives, for one row of the source, tuples of key values followed by integer measures; a row that
+    changes takes its old contribution away and brings its new one. Rows whose measures are all zero are not kept.
+    """
+
+    kind = "rollup"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: int,
+        row: type[msgspec.Struct],
+        source: str,
+        measures: Sequence[str],
+        contribute: Callable[[Any], Iterable[Values]],
+        indexes: Iterable[Sequence[str]] = (),
+    ) -> None:
+        fields = row.__struct_fields__
+        key = fields[: len(fields) - len(measures)]
+        if fields[len(key) :] != tuple(measures):
+            raise ProjectionError(f"the last fields of the rollup {name} are its measures: {', '.join(measures)}")
+        super().__init__(name, version, row, key, indexes, contribute, measures)
+        self.source = source
+        self.contribute = contribute
+
+
+class Group:
+    """An entity or a journal with the rollups over it: they move together, position by position."""
+
+    def __init__(self, root: Entity[Any] | Journal[Any], rollups: Sequence[Rollup]) -> None:
+        self.root = root
+        self.rollups = tuple(rollups)
+        self.members: tuple[Projection, ...] = (root, *rollups)
+        self.names = tuple(member.name for member in self.members)
+        self.tags = root.tags
+
+    def __repr__(self) -> str:
+        return f"Group({', '.join(self.names)})"
+
+
+def groups_of(projections: Iterable[Projection]) -> dict[str, Group]:
+    """Projections as groups, by the name of their root. Raises ProjectionError on doubled names or missing sources."""
+    by_name: dict[str, Projection] = {}
+    for projection in projections:
+        if projection.name in by_name:
+            raise ProjectionError(f"two projections are called {projection.name!r}")
+        by_name[projection.name] = projection
+    rollups = [projection for projection in by_name.values() if isinstance(projection, Rollup)]
+    for rollup in rollups:
+        if not isinstance(by_name.get(rollup.source), _Root):
+            raise ProjectionError(f"the rollup {rollup.name} sums up {rollup.source!r}, which is no entity or journal")
+    return {
+        root.name: Group(root, [rollup for rollup in rollups if rollup.source == root.name])
+        for root in by_name.values()
+        if isinstance(root, (Entity, Journal))
+    }

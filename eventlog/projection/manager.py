@@ -1,0 +1,522 @@
+"""`log.projections`: what a person or a program does with projections."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from eventlog.clock import from_datetime
+from eventlog.codec import Codec
+from eventlog.errors import InvalidQuery, NotFound, ProjectionError, ProjectionFailed, ProjectionPinned, ProjectionUnknown
+from eventlog.log import EventLog
+from eventlog.projection.fold import Failure, as_dict, evolve_all, key_map, known_only, page, write_deltas
+from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup, groups_of
+from eventlog.projection.machine import (
+    Checkpoint,
+    Inline,
+    apply,
+    checkpoints,
+    fresh_checkpoint,
+    moving,
+    save,
+    usable,
+)
+from eventlog.projection.past import FOLD_FACTOR, PastLog, version_at
+from eventlog.projection.rebuild import Difference, rebuild, verify
+from eventlog.projection.undo import changes_between, contributions
+from eventlog.store.base import Key, Progress, Record, Selection
+
+REBUILD_LAG = 50_000
+"""From this lag on, and more than half the log, a rebuild is cheaper than catching up."""
+Version = int | datetime | str
+
+
+class ProjectionStatus(NamedTuple):
+    """How a projection stands. ``state``: live, pinned, failed, new (not made yet), stale (older code made it), newer."""
+
+    name: str
+    kind: str
+    state: str
+    mode: str
+    position: int | None
+    lag: int | None
+    version: int
+    stored_version: int | None
+    fingerprint_matches: bool | None
+    rows: int | None
+    error: str | None
+    error_position: int | None
+    updated_at: int | None
+
+
+class RowDiff(NamedTuple):
+    """A row that differs between two versions, which columns differ, and the positions of the events that did it."""
+
+    table: str
+    key: tuple[object, ...]
+    change: Literal["added", "changed", "removed"]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    columns: tuple[str, ...]
+    positions: tuple[int, ...]
+
+
+class Step(NamedTuple):
+    """One event behind a row: the columns it set, as (before, after)."""
+
+    position: int
+    version: int
+    type: str
+    occurred_at: int
+    changes: dict[str, tuple[Any, Any]]
+
+
+class Explanation(NamedTuple):
+    """A row and the events behind it; for a rollup's row ``sources`` are the keys of the rows that have a share in it."""
+
+    table: str
+    key: tuple[object, ...]
+    row: dict[str, Any] | None
+    steps: list[Step]
+    sources: list[Any]
+
+
+class Projections:
+    """Every projection of a log. Names are tables; naming one of a group acts on the whole group."""
+
+    def __init__(self, log: EventLog, projections: Iterable[Projection], *, inline: bool = True) -> None:
+        self._log = log
+        self._codec: Codec = log.codec
+        self.groups = groups_of(projections)
+        self.inline = inline
+        for group in self.groups.values():
+            for cls in group.root.types:
+                log.codec.learn(cls)
+        if inline:
+            log.committer.projector = Inline(self.groups.values(), log.codec)
+
+    # looking
+
+    def names(self) -> list[str]:
+        """The names of all projections."""
+        return [name for group in self.groups.values() for name in group.names]
+
+    def projection(self, name: str) -> Projection:
+        """The projection of a name. Raises ProjectionUnknown."""
+        return next(member for member in self._group(name).members if member.name == name)
+
+    def _group(self, name: str) -> Group:
+        for group in self.groups.values():
+            if name in group.names:
+                return group
+        raise ProjectionUnknown(f"no projection is called {name!r}; there are {', '.join(self.names())}", name=name)
+
+    def _pick(self, names: Iterable[str] | None) -> list[Group]:
+        if names is None:
+            return list(self.groups.values())
+        picked = {self._group(name).root.name for name in ([names] if isinstance(names, str) else names)}
+        return [group for name, group in self.groups.items() if name in picked]
+
+    def status(self) -> list[ProjectionStatus]:
+        """How every projection stands."""
+        with self._log.reader() as reader:
+            head = reader.head().position
+            stored = checkpoints(reader)
+            known = [self._status(reader, member, stored.pop(member.name, None), head) for member in self._members()]
+        mode = "unknown here"
+        return known + [
+            ProjectionStatus(
+                row.name, row.kind, row.state, mode, row.position, head - row.position, 0, row.version, None, None,
+                row.error, row.error_position, row.updated_at,
+            )
+            for row in stored.values()
+        ]  # fmt: skip
+
+    def _members(self) -> list[Projection]:
+        return [member for group in self.groups.values() for member in group.members]
+
+    def _status(self, reader: Any, member: Projection, row: Checkpoint | None, head: int) -> ProjectionStatus:
+        mode = "inline" if self.inline else "deferred"
+        if row is None:
+            return ProjectionStatus(
+                member.name, member.kind, "new", mode, None, None, member.version, None, None, None, None, None, None
+            )
+        state: str = row.state
+        if row.version != member.version:
+            state = "stale" if row.version < member.version else "newer"
+        rows = reader.count(member.table) if state in ("live", "pinned", "failed") else None
+        return ProjectionStatus(
+            member.name, member.kind, state, mode, row.position, head - row.position, member.version, row.version,
+            row.fingerprint == member.fingerprint(), rows, row.error, row.error_position, row.updated_at,
+        )  # fmt: skip
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """A projection's whole table, by key, as dicts."""
+        table = self.projection(name).table
+        with self._log.reader() as reader:
+            return [as_dict(row) or {} for row in reader.select(table, order=table.key)]
+
+    # moving forward
+
+    def prepare(self, progress: Progress | None = None) -> None:
+        """Make what is not there yet, rebuild what older code made, catch up what lags. Newer ones are left alone."""
+        with self._log.reader() as reader:
+            stored = checkpoints(reader)
+            head = reader.head().position
+        behind = [group for group in self.groups.values() if self._is_behind(group, stored)]
+        if behind and head == 0:
+            self._create_empty(behind)
+        elif behind:
+            rebuild(self._log, behind, progress, keep_failed=True)
+        if self.inline:
+            self.catch_up(progress=progress)
+
+    def _is_behind(self, group: Group, stored: dict[str, Checkpoint]) -> bool:
+        if any(member.name in stored and stored[member.name].version > member.version for member in group.members):
+            return False
+        return any(
+            member.name not in stored or stored[member.name].version < member.version for member in group.members
+        )
+
+    def _create_empty(self, groups: Sequence[Group]) -> None:
+        with self._log.transaction() as tx:
+            writer = tx.transaction.writer
+            stored = checkpoints(writer)
+            for group in groups:
+                if self._is_behind(group, stored):
+                    for member in group.members:
+                        writer.drop_table(member.name)
+                        writer.create_table(member.table)
+                        writer.create_indexes(member.table)
+                        writer.save_checkpoint(fresh_checkpoint(member, 0, "live", 1).values())
+        self._log.committer.forget()
+
+    def catch_up(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> int:
+        """Apply what was appended since each checkpoint; returns how many positions were covered, by all groups."""
+        covered = 0
+        for group in self._pick(names):
+            while step := self._catch_up_step(group, progress):
+                covered += step
+        return covered
+
+    def _catch_up_step(self, group: Group, progress: Progress | None) -> int:
+        log = self._log
+        with log.reader() as reader:
+            stored = checkpoints(reader)
+            head = reader.head().position
+            if not usable(group, stored) or stored[group.root.name].position >= head:
+                return 0
+        with log.transaction(durability="process") as tx:
+            writer = tx.transaction.writer
+            stored = checkpoints(writer)
+            if not usable(group, stored):
+                return 0
+            after, head = stored[group.root.name].position, tx.transaction.head.position
+            if after >= head:
+                return 0
+            end, items = page(writer, self._codec, group.tags, after, head)
+            rollups = moving(group, stored)
+            applied = apply(writer, group, rollups, known_only(items, group.tags), end)
+            save(writer, group, rollups, stored, end, applied)
+        log.committer.forget()
+        if progress is not None:
+            progress(end, head, f"catching up {group.root.name}")
+        return end - after
+
+    def follow(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        stop: threading.Event | None = None,
+        poll_s: float = 0.2,
+        progress: Progress | None = None,
+    ) -> None:
+        """Keep deferred projections caught up until ``stop`` is set."""
+        stop = stop or threading.Event()
+        seen: int | None = None
+        while not stop.is_set():
+            counter = self._log.store.change_counter()
+            if counter == seen:
+                stop.wait(poll_s)
+                continue
+            seen = counter
+            self.catch_up(names, progress)
+
+    def rebuild(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> None:
+        """Make tables anew from the events; pinned ones up to where they are pinned. See `rebuild.rebuild`."""
+        with self._log.reader() as reader:
+            stored = checkpoints(reader)
+        places: dict[int | None, list[Group]] = {}
+        for group in self._pick(names):
+            self._refuse_newer(group, stored)
+            row = stored.get(group.root.name)
+            places.setdefault(row.position if row and row.state == "pinned" else None, []).append(group)
+        for to, groups in places.items():
+            rebuild(self._log, groups, progress, to=to, state="live" if to is None else "pinned")
+
+    def _refuse_newer(self, group: Group, stored: dict[str, Checkpoint]) -> None:
+        for member in group.members:
+            row = stored.get(member.name)
+            if row is not None and row.version > member.version:
+                raise ProjectionError(
+                    f"{member.name} was made by newer code (version {row.version}, this program has {member.version}): "
+                    "it is left alone"
+                )
+
+    # moving back
+
+    def version(self, version: Version) -> int:
+        """A position, or the version of the log at a time (datetime, or text in ISO 8601). Raises InvalidQuery."""
+        head = self._log.head().position
+        if isinstance(version, str):
+            try:
+                version = int(version) if version.isdecimal() else datetime.fromisoformat(version)
+            except ValueError as error:
+                raise InvalidQuery(f"a version is a position or a time in ISO 8601, not {version!r}") from error
+        if isinstance(version, datetime):
+            return version_at(self._log, from_datetime(version))
+        if not 0 <= version <= head:
+            raise InvalidQuery(f"there is no version {version}: the log's versions are 0 to {head}")
+        return version
+
+    def rollback(
+        self, to: Version, names: Iterable[str] | None = None, progress: Progress | None = None
+    ) -> int:
+        """Take tables back to a version and pin them there, all groups together; returns the version.
+
+        The events stay. Raises ProjectionFailed or ProjectionError when a group cannot be taken there; nothing is
+        changed then.
+        """
+        target = self.version(to)
+        groups = self._pick(names)
+        with self._log.reader() as reader:
+            stored = checkpoints(reader)
+        far: list[Group] = []
+        for group in groups:
+            self._refuse_newer(group, stored)
+            row = stored.get(group.root.name)
+            if row is None or not self._undoable(group, stored):
+                far.append(group)
+            elif abs(row.position - target) * FOLD_FACTOR > max(target, 1000):
+                far.append(group)
+        if far:
+            rebuild(self._log, far, progress, to=target, state="pinned")
+        near = [group for group in groups if group not in far]
+        if near:
+            with self._log.transaction() as tx:
+                stored = checkpoints(tx.transaction.writer)
+                for group in near:
+                    self._roll(tx.transaction.writer, group, stored, target)
+        self._log.committer.forget()
+        return target
+
+    def _undoable(self, group: Group, stored: dict[str, Checkpoint]) -> bool:
+        rows = [stored.get(member.name) for member in group.members]
+        first = rows[0]
+        return all(
+            row is not None
+            and first is not None
+            and row.version == member.version
+            and row.state != "failed"
+            and row.position == first.position
+            for row, member in zip(rows, group.members, strict=True)
+        )
+
+    def _roll(self, writer: Any, group: Group, stored: dict[str, Checkpoint], target: int) -> None:
+        position = stored[group.root.name].position
+        first, last = sorted((position, target))
+        changes = changes_between(writer, self._codec, group, first, last)
+        table = group.root.table
+        back = target < position
+        pairs = [(new, old) if back else (old, new) for old, new in changes.rows.values()]
+        writer.delete(table, [key for key, pair in changes.rows.items() if (pair[0] if back else pair[1]) is None])
+        writer.insert(table, [table.dump(new) for old, new in pairs if old is None])
+        writer.update(table, [table.dump(new) for old, new in pairs if old is not None and new is not None])
+        for rollup in group.rollups:
+            deltas = changes.deltas(rollup)
+            sign = -1 if back else 1
+            write_deltas(writer, rollup, {key: [sign * n for n in numbers] for key, numbers in deltas.items()})
+        for member in group.members:
+            row = stored[member.name]
+            row.position, row.state = target, "pinned"
+            writer.save_checkpoint(row.values())
+
+    def resume(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> None:
+        """Let pinned projections go on, and failed ones try again, and bring them to the head."""
+        groups = self._pick(names)
+        with self._log.reader() as reader:
+            stored = checkpoints(reader)
+            head = reader.head().position
+        again = [group for group in groups if self._needs_rebuild(group, stored, head)]
+        if again:
+            rebuild(self._log, again, progress)
+        with self._log.transaction() as tx:
+            writer = tx.transaction.writer
+            stored = checkpoints(writer)
+            for group in groups:
+                for member in group.members:
+                    row = stored.get(member.name)
+                    if row is not None and row.state != "live" and row.version == member.version:
+                        row.state, row.error, row.error_position = "live", None, None
+                        writer.save_checkpoint(row.values())
+        self._log.committer.forget()
+        self.catch_up([group.root.name for group in groups], progress)
+        self._raise_failures(groups)
+
+    def _needs_rebuild(self, group: Group, stored: dict[str, Checkpoint], head: int) -> bool:
+        self._refuse_newer(group, stored)
+        root = stored.get(group.root.name)
+        if root is None or self._is_behind(group, stored):
+            return True
+        rollup_stopped = any(stored[r.name].state == "failed" or stored[r.name].position != root.position
+                             for r in group.rollups)  # fmt: skip
+        lag = head - root.position
+        return rollup_stopped or (root.state != "failed" and lag > REBUILD_LAG and lag * 2 > head)
+
+    def _raise_failures(self, groups: Sequence[Group]) -> None:
+        with self._log.reader() as reader:
+            stored = checkpoints(reader)
+        for group in groups:
+            for name in group.names:
+                row = stored[name]
+                if row.state == "failed":
+                    raise ProjectionFailed(
+                        f"{name} failed again at position {row.error_position}: {row.error}",
+                        name=name,
+                        position=row.error_position,
+                    )
+
+    def require(self, name: str) -> None:
+        """Raises ProjectionPinned or ProjectionFailed when a command cannot rely on this projection."""
+        with self._log.reader() as reader:
+            row = checkpoints(reader).get(name)
+        if row is not None and row.state == "pinned":
+            raise ProjectionPinned(
+                f"{name} is rolled back to version {row.position} and pinned; "
+                "run `eventlog projections resume` (log.projections.resume()) first",
+                name=name,
+                position=row.position,
+            )
+
+    # the past
+
+    @contextmanager
+    def as_of(self, version: Version) -> Iterator[PastLog]:
+        """Read-only answers of the state at a version."""
+        past = PastLog(self._log, self.groups, self.version(version))
+        try:
+            yield past
+        finally:
+            past.close()
+
+    def diff(self, first: Version, last: Version, names: Iterable[str] | None = None) -> Iterator[RowDiff]:
+        """Rows that differ between two versions, table by table, and the events that did it."""
+        low, high = self.version(first), self.version(last)
+        groups = self._pick(names)
+        with self._log.reader() as reader:
+            found = [(g, changes_between(reader, self._codec, g, *sorted((low, high)))) for g in groups]
+        for group, changes in found:
+            for key, pair in sorted(changes.rows.items(), key=lambda item: item[0]):
+                before, after = pair if low <= high else pair[::-1]
+                yield _row_diff(group.root.name, key, before, after, changes.positions[key])
+            yield from self._diff_rollups(group, changes, low, high)
+
+    def _diff_rollups(self, group: Group, changes: Any, low: int, high: int) -> Iterator[RowDiff]:
+        for rollup in group.rollups:
+            deltas = changes.deltas(rollup)
+            width = len(rollup.table.key)
+            shares: dict[Key, set[int]] = {}
+            for key, pair in changes.rows.items():
+                for row in pair:
+                    for value in () if row is None else rollup.contribute(row):
+                        shares.setdefault(tuple(value[:width]), set()).update(changes.positions[key])
+            sides = []
+            for version in (low, high):
+                with self.as_of(version) as past, past.reader() as reader:
+                    sides.append(reader.load(rollup.table, deltas.keys()))
+            for key in sorted(deltas, key=repr):
+                yield _row_diff(rollup.name, key, sides[0].get(key), sides[1].get(key), sorted(shares[key]))
+
+    def explain(self, table: str, key: Any) -> Explanation:
+        """The events behind one row, and which column each one set. ``key``: a value, or a tuple of them.
+
+        Raises NotFound when no event ever touched such a row.
+        """
+        member = self.projection(table)
+        group = self._group(table)
+        wanted = _typed_key(member, key if isinstance(key, (tuple, list)) else (key,))
+        with self._log.reader() as reader:
+            row = reader.load(member.table, [wanted]).get(wanted)
+            if isinstance(member, Rollup):
+                sources = contributions(reader, member, group.root, wanted)
+                keys = [getattr(source, group.root.table.key[0]) for source in sources]
+                steps: list[Step] = []
+            else:
+                keys = []
+                steps = self._steps(reader, member, wanted)
+        if row is None and not steps:
+            raise NotFound(f"{table} has no row {', '.join(map(str, wanted))}, and never had", table=table, key=wanted)
+        return Explanation(table, wanted, as_dict(row), steps, keys)
+
+    def _steps(self, reader: Any, member: Projection, key: Key) -> list[Step]:
+        if isinstance(member, Journal):
+            position = int(key[0])
+            rows = reader.records(position - 1, position, Selection(types=member.tags))
+        else:
+            assert isinstance(member, Entity)  # noqa: S101
+            rows = reader.records_of([member.stream_of(key[0])], self._log.head().position, member.tags)
+        steps, before = [], None
+        for row in rows:
+            record = Record(*row, self._codec)
+            items = known_only([(record, record.event)], member.tags)
+            if isinstance(member, Journal):
+                after = member.make(items[0][1], record) if items else None
+            else:
+                held = {key[0]: before}
+                failure: Failure | None = evolve_all(member, items, key_map(member, items), held)
+                after = before if failure else held[key[0]]
+            columns = _changed(before, after)
+            steps.append(Step(record.position, record.version, record.type, record.occurred_at, columns))
+            before = after
+        return steps
+
+    def verify(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> list[Difference]:
+        """Compare live tables with a fresh fold of the log, at their checkpoints; an empty list means equal.
+
+        Projections that are not made yet, or were made by other code, are left out (see `status`).
+        """
+        with self._log.reader() as reader:
+            stored = checkpoints(reader)
+        groups = [
+            group
+            for group in self._pick(names)
+            if all(m.name in stored and stored[m.name].version == m.version for m in group.members)
+        ]
+        return verify(self._log, groups, progress)
+
+
+def _typed_key(member: Projection, key: Sequence[Any]) -> Key:
+    columns = [member.table.columns[index] for index in member.table.key_indexes]
+    if len(key) != len(columns):
+        raise InvalidQuery(f"a key of {member.name} is {', '.join(column.name for column in columns)}")
+    try:
+        return tuple(int(part) if column.kind == "int" else part for part, column in zip(key, columns, strict=True))
+    except (TypeError, ValueError) as error:
+        raise InvalidQuery(f"a key of {member.name} is {', '.join(c.name for c in columns)}, not {key!r}") from error
+
+
+def _changed(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
+    old, new = as_dict(before) or {}, as_dict(after) or {}
+    names = list(new or old)
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+
+
+def _row_diff(table: str, key: Key, before: Any, after: Any, positions: Sequence[int]) -> RowDiff:
+    change: Literal["added", "changed", "removed"] = "changed"
+    if before is None or after is None:
+        change = "added" if before is None else "removed"
+    columns = tuple(_changed(before, after)) if change == "changed" else ()
+    return RowDiff(table, key, change, as_dict(before), as_dict(after), columns, tuple(positions))

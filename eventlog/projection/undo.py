@@ -1,0 +1,91 @@
+"""The past of a group's rows: which rows changed between two positions, and what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from eventlog.codec import Codec
+from eventlog.errors import ProjectionFailed
+from eventlog.projection.fold import (
+    Change,
+    Deltas,
+    Failure,
+    Item,
+    decode,
+    evolve_all,
+    journal_rows,
+    key_map,
+    known_only,
+    sum_up,
+)
+from eventlog.projection.kinds import Entity, Group, Journal, Rollup
+from eventlog.store.base import Filter, Key, Reader, Selection
+
+
+class Changes(NamedTuple):
+    """Rows of a group's root by key, before and after, with the positions of the events between that touched them."""
+
+    rows: dict[Key, Change]
+    positions: dict[Key, list[int]]
+
+    def deltas(self, rollup: Rollup) -> Deltas:
+        """What the same changes do to a rollup."""
+        return sum_up(rollup, self.rows.values())
+
+
+def changes_between(reader: Reader, codec: Codec, group: Group, first: int, last: int) -> Changes:
+    """How the root's rows at ``last`` differ from those at ``first``; folds only the streams touched in between.
+
+    Raises ProjectionFailed where the projection's code does not take an event.
+    """
+    touched = known_only(decode(codec, reader.records(first, last, Selection(types=group.tags))), group.tags)
+    root = group.root
+    if isinstance(root, Journal):
+        return _journal_changes(root, touched)
+    return _entity_changes(reader, codec, root, touched, first, last)
+
+
+def _journal_changes(journal: Journal[Any], touched: list[Item]) -> Changes:
+    rows, failure = journal_rows(journal, touched)
+    _stop(journal.name, failure)
+    changes: dict[Key, Change] = {(row.position,): (None, row) for row in rows}
+    return Changes(changes, {key: [int(key[0])] for key in changes})
+
+
+def _entity_changes(
+    reader: Reader, codec: Codec, entity: Entity[Any], touched: list[Item], first: int, last: int
+) -> Changes:
+    keys = key_map(entity, touched)
+    streams = [stream for stream, key in keys.items() if key is not None]
+    items = known_only(decode(codec, reader.records_of(streams, last, entity.tags)), entity.tags)
+    border = next((index for index, (record, _) in enumerate(items) if record.position > first), len(items))
+    rows: dict[Any, Any] = {}
+    _stop(entity.name, evolve_all(entity, items[:border], keys, rows))
+    before = dict(rows)
+    _stop(entity.name, evolve_all(entity, items[border:], keys, rows))
+    positions: dict[Key, list[int]] = {}
+    for record, _ in touched:
+        if keys[record.stream] is not None:
+            positions.setdefault((keys[record.stream],), []).append(record.position)
+    pairs = {key: (before.get(key[0]), rows.get(key[0])) for key in positions}
+    return Changes({key: pair for key, pair in pairs.items() if pair[0] != pair[1]}, positions)
+
+
+def _stop(name: str, failure: Failure | None) -> None:
+    if failure is not None:
+        raise ProjectionFailed(
+            f"{name} failed at position {failure.position}: {failure.message}", name=name, position=failure.position
+        )
+
+
+def contributions(reader: Reader, rollup: Rollup, root: Any, key: Key) -> list[Any]:
+    """The source's rows that have a share in one row of a rollup."""
+    width = len(rollup.table.key)
+    rows: Iterable[Any] = reader.select(root.table, ())
+    return [row for row in rows if any(tuple(value[:width]) == key for value in rollup.contribute(row))]
+
+
+def row_filter(group_key: tuple[str, ...], key: Key) -> list[Filter]:
+    """The conditions that pick one row by its key."""
+    return [Filter(name, "=", value) for name, value in zip(group_key, key, strict=True)]

@@ -1,0 +1,1 @@
+"""One module a subject: commands append events, queries read projections."""

@@ -1,0 +1,1 @@
+"""Where records live: the protocol (`base`), one module a database, and migrations."""

@@ -1,0 +1,434 @@
+"""The waist: what a record is, what a table of rows is, and what a database has to offer. Nothing here names a database."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from hashlib import sha256
+from pathlib import Path
+from struct import Struct as Pack
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from eventlog.codec import Codec, from_json, to_json
+from eventlog.events import Event, UnknownEvent
+
+Durability = Literal["full", "process"]
+Progress = Callable[[int, int | None, str], None]
+"""Called as ``progress(done, total, what)`` during long work."""
+
+GENESIS = bytes(32)
+MAX_POSITION = 2**53 - 1
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """An event as stored. Times are µs since the epoch, UTC; ``data`` and ``metadata`` are JSON text."""
+
+    position: int
+    stream: str
+    version: int
+    type: str
+    schema: int
+    occurred_at: int
+    recorded_at: int
+    key: str | None
+    actor: str | None
+    correlation: str | None
+    causation: str | None
+    data: str
+    metadata: str | None
+    hash: bytes
+    codec: Codec = Codec.default
+
+    @property
+    def event(self) -> Event | UnknownEvent:
+        """The event, decoded at each access. Raises DecodeError."""
+        return self.codec.decode(self.type, self.schema, self.data)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The columns, with ``data`` and ``metadata`` as JSON values and the hash in hex."""
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        columns["data"] = from_json(self.data)
+        columns["metadata"] = None if self.metadata is None else from_json(self.metadata)
+        columns["hash"] = self.hash.hex()
+        return columns
+
+
+COLUMNS = (
+    "position",
+    "stream",
+    "version",
+    "type",
+    "schema",
+    "occurred_at",
+    "recorded_at",
+    "key",
+    "actor",
+    "correlation",
+    "causation",
+    "data",
+    "metadata",
+    "hash",
+)
+RecordRow = tuple[
+    int, str, int, str, int, int, int, str | None, str | None, str | None, str | None, str, str | None, bytes
+]
+
+
+class Head(NamedTuple):
+    """The last position and its hash; position 0 and 32 zero bytes while the log is empty."""
+
+    position: int
+    hash: bytes
+    recorded_at: int = 0
+
+
+class Filter(NamedTuple):
+    """One condition on rows: ``column op value``. ``has`` asks a JSON object for (key, value), ``text`` for a substring
+    in any of the columns named ``a|b``."""
+
+    column: str
+    op: Literal["=", "!=", "<", "<=", ">", ">=", "in", "has", "text"]
+    value: Any
+
+
+class Selection(NamedTuple):
+    """Which records: every condition given must hold; None is no condition."""
+
+    streams: tuple[str, ...] | None = None
+    categories: tuple[str, ...] | None = None
+    types: tuple[str, ...] | None = None
+
+
+_FIXED = Pack(">qqqqq8i").pack
+_NO_METADATA = b""
+
+
+def chain_hash(
+    previous: bytes,
+    position: int,
+    stream: bytes,
+    version: int,
+    type_: bytes,
+    schema: int,
+    occurred_at: int,
+    recorded_at: int,
+    optional: tuple[str | None, str | None, str | None, str | None] | None,
+    data: bytes,
+    metadata: bytes | None,
+) -> bytes:
+    """The hash of a record: SHA-256 over the previous hash and every other column.
+
+    Binary form: 32 bytes of the previous hash; position, version, schema, occurred_at, recorded_at as big-endian 64-bit
+    integers; the byte lengths of stream, type, key, actor, correlation, causation, data, metadata as big-endian 32-bit
+    integers (-1: NULL); then those values in UTF-8, in this order. ``optional`` is (key, actor, correlation, causation).
+    """
+    if optional is None and metadata is None:
+        lengths = _FIXED(
+            position, version, schema, occurred_at, recorded_at, len(stream), len(type_), -1, -1, -1, -1, len(data), -1
+        )
+        return sha256(b"".join((previous, lengths, stream, type_, data))).digest()
+    texts = [None if text is None else text.encode() for text in optional or (None,) * 4]
+    sizes = [-1 if text is None else len(text) for text in (*texts, data, metadata)]
+    fixed = _FIXED(position, version, schema, occurred_at, recorded_at, len(stream), len(type_), *sizes)
+    return sha256(b"".join((previous, fixed, stream, type_, *(t or b"" for t in texts), data, metadata or b""))).digest()
+
+
+def hash_of(previous: bytes, row: RecordRow) -> bytes:
+    """The hash that a stored row ought to have."""
+    (position, stream, version, type_, schema, occurred, recorded, key, actor, correlation, causation) = row[:11]
+    optional = (key, actor, correlation, causation)
+    return chain_hash(
+        previous,
+        position,
+        stream.encode(),
+        version,
+        type_.encode(),
+        schema,
+        occurred,
+        recorded,
+        None if optional == (None, None, None, None) else optional,
+        row[11].encode(),
+        None if row[12] is None else row[12].encode(),
+    )
+
+
+Kind = Literal["int", "float", "text", "bool", "json"]
+
+
+class Column(NamedTuple):
+    """A column of a projection's table."""
+
+    name: str
+    kind: Kind
+    nullable: bool
+
+
+class Table:
+    """A projection's table, made from its row Struct: column order is field order."""
+
+    def __init__(
+        self,
+        name: str,
+        row: type[msgspec.Struct],
+        key: Sequence[str],
+        indexes: Iterable[Sequence[str]] = (),
+        measures: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.row = row
+        self.key = tuple(key)
+        self.indexes = tuple(tuple(index) for index in indexes)
+        self.measures = tuple(measures)
+        hints = typing.get_type_hints(row, include_extras=True)
+        self.columns = tuple(_column(name, hints[name]) for name in row.__struct_fields__)
+        self.names = tuple(column.name for column in self.columns)
+        self.key_indexes = tuple(self.names.index(name) for name in self.key)
+        self._loaders = tuple(
+            (index, bool if column.kind == "bool" else _json_loader(hints[column.name]))
+            for index, column in enumerate(self.columns)
+            if column.kind in ("bool", "json")
+        )
+        self._json = tuple(index for index, column in enumerate(self.columns) if column.kind == "json")
+
+    def __repr__(self) -> str:
+        return f"Table({self.name!r})"
+
+    def dump(self, row: msgspec.Struct) -> tuple[Any, ...]:
+        """A row Struct as the values of its columns."""
+        values = msgspec.structs.astuple(row)
+        if not self._json:
+            return values
+        cells = list(values)
+        for index in self._json:
+            if (value := cells[index]) is not None:
+                cells[index] = "{}" if value == {} else to_json(value).decode()
+        return tuple(cells)
+
+    def load(self, values: Sequence[Any]) -> Any:
+        """The values of the columns as a row Struct."""
+        if self._loaders:
+            cells = list(values)
+            for index, load in self._loaders:
+                if cells[index] is not None:
+                    cells[index] = load(cells[index])
+            values = cells
+        return self.row(*values)
+
+
+_KINDS: dict[Any, Kind] = {int: "int", float: "float", str: "text", bool: "bool"}
+
+
+def _column(name: str, hint: Any) -> Column:
+    nullable = False
+    hint = _bare(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        options = [_bare(option) for option in typing.get_args(hint) if option is not type(None)]
+        nullable = len(options) < len(typing.get_args(hint))
+        hint = options[0] if len(options) == 1 else object
+    if typing.get_origin(hint) is Literal:
+        hint = type(typing.get_args(hint)[0])
+    return Column(name, _KINDS.get(hint, "json"), nullable)
+
+
+def _bare(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+
+
+def _json_loader(hint: Any) -> Callable[[Any], Any]:
+    return msgspec.json.Decoder(hint).decode
+
+
+Key = tuple[Any, ...]
+Values = tuple[Any, ...]
+
+
+class QueryReader(Protocol):
+    """One consistent view of the log and its tables: what questions need."""
+
+    def head(self) -> Head:
+        """The last position, its hash and its recorded_at."""
+
+    def records(
+        self,
+        after: int,
+        to: int | None,
+        where: Selection,
+        *,
+        backwards: bool = False,
+        limit: int | None = None,
+        in_stream: bool = False,
+    ) -> list[RecordRow]:
+        """Records with ``after < position <= to`` in order of position (``in_stream``: of version, bounds are versions)."""
+
+    def records_of(self, streams: Iterable[str], to: int, types: Sequence[str]) -> list[RecordRow]:
+        """Every record of these streams and types up to a position, in order of position."""
+
+    def load(self, table: Table, keys: Iterable[Key]) -> dict[Key, Any]:
+        """Rows by key, as Structs; missing keys are left out."""
+
+    def select(
+        self,
+        table: Table,
+        where: Sequence[Filter] = (),
+        *,
+        order: Sequence[str] = (),
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[Any]:
+        """Rows as Structs; ``order`` names columns, ``-name`` descending."""
+
+    def count(self, table: Table, where: Sequence[Filter] = ()) -> int:
+        """How many rows there are."""
+
+    def totals(
+        self, table: Table, by: Sequence[str], measures: Sequence[str], where: Sequence[Filter] = ()
+    ) -> list[Values]:
+        """Sums of the measures grouped by columns, ordered by them."""
+
+
+class Reader(QueryReader, Protocol):
+    """A view of the present, with what commands and the projection machine need besides."""
+
+    def stream_version(self, stream: str) -> int:
+        """The last version of a stream; 0 when it has no records."""
+
+    def record_with_key(self, key: str) -> RecordRow | None:
+        """The record that carries an idempotency key."""
+
+    def streams_of(self, category: str) -> list[str]:
+        """Every stream of a category, each once."""
+
+    def checkpoints(self) -> list[Values]:
+        """The rows of the checkpoint table, in the order of `CHECKPOINT_COLUMNS`."""
+
+    def differing(self, table: Table, other: str) -> list[tuple[Values | None, Values | None]]:
+        """Pairs of rows (this table's, the other's) whose values differ or that stand only in one of the two."""
+
+
+CHECKPOINT_COLUMNS = (
+    "name",
+    "kind",
+    "version",
+    "fingerprint",
+    "position",
+    "state",
+    "error",
+    "error_position",
+    "generation",
+    "updated_at",
+)
+
+
+class Writer(Reader, Protocol):
+    """A write transaction, alone on the log. Positions, versions and hashes come from the caller."""
+
+    changed: bool
+    """Whether anything was written by others since this store's last transaction: caches are stale."""
+
+    def insert_records(self, rows: Sequence[RecordRow]) -> None:
+        """Append records at the head."""
+
+    def save_checkpoint(self, values: Values) -> None:
+        """Insert or replace one row of the checkpoint table."""
+
+    def advance(self, names: Sequence[str], old: int, new: int, now: int) -> bool:
+        """Move live checkpoints from ``old`` to ``new``; False when one of them was not there."""
+
+    def forget_checkpoint(self, name: str) -> None:
+        """Remove a checkpoint."""
+
+    def create_table(self, table: Table, name: str | None = None) -> None:
+        """Create a table without its secondary indexes (in a scratch reader: a temporary one)."""
+
+    def create_indexes(self, table: Table, name: str | None = None) -> None:
+        """Create a table's secondary indexes."""
+
+    def drop_table(self, name: str) -> None:
+        """Drop a table with its indexes, if it exists."""
+
+    def rename_table(self, old: str, new: str) -> None:
+        """Rename a table."""
+
+    def has_table(self, table: Table) -> bool:
+        """Whether a table of this name with exactly these columns exists."""
+
+    def insert(self, table: Table, rows: Sequence[Values], name: str | None = None) -> None:
+        """Insert rows whose keys are not there."""
+
+    def update(self, table: Table, rows: Sequence[Values]) -> None:
+        """Write rows whose keys are there."""
+
+    def delete(self, table: Table, keys: Sequence[Key]) -> None:
+        """Delete rows by key."""
+
+    def delete_after(self, table: Table, position: int) -> None:
+        """Delete a journal's rows above a position."""
+
+    def add(self, table: Table, deltas: Sequence[Values]) -> None:
+        """Add numbers to a rollup's rows, by key; rows whose numbers all become zero are deleted."""
+
+    def savepoint(self) -> None:
+        """Begin a nested part of the transaction."""
+
+    def release(self) -> None:
+        """Keep the nested part."""
+
+    def rollback_to_savepoint(self) -> None:
+        """Undo the nested part."""
+
+
+class Scratch(Writer, Protocol):
+    """A private view frozen at one head, in which tables of a projection's name are temporary copies of its own."""
+
+    def advance_view(self) -> None:
+        """Move the frozen view to the present head."""
+
+    def overlay(self, table: Table) -> None:
+        """Shadow a live table by a view: live rows without those in `touched`, plus those in `folded`."""
+
+    def touch(self, table: Table, keys: Iterable[Key], rows: Iterable[Values]) -> None:
+        """Say which live rows of an overlay no longer count, and which rows stand in their place."""
+
+    def cut(self, table: Table, position: int) -> None:
+        """Shadow a journal by a view of its rows up to a position."""
+
+    def drain(self, table: Table, batch: int) -> Iterator[list[Values]]:
+        """A temporary table's rows in batches."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class Store(Protocol):
+    """One database that holds one log."""
+
+    url: str
+    path: Path | None
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        """A short read; leave the context before doing anything slow."""
+
+    def scratch(self) -> Scratch:
+        """A private connection with temporary tables."""
+
+    def begin(self, durability: Durability) -> Writer:
+        """Take the writer lock and begin. Raises LogBusy, LogReadOnly, DiskFull."""
+
+    def commit(self, writer: Writer, head: Head | None) -> None:
+        """Commit; ``head`` is what the last record is then, None when none was added. A failure is told truly."""
+
+    def rollback(self, writer: Writer, error: BaseException | None = None) -> None:
+        """Undo everything since `begin` and give the lock back; ``error`` is why, a disk's error drops the connection."""
+
+    def translate(self, error: BaseException) -> BaseException:
+        """A driver's error as one of ours; any other error as it is."""
+
+    def change_counter(self) -> int:
+        """A number that changes when anyone has written; cheap to poll."""
+
+    def close(self) -> None:
+        """Close every connection."""

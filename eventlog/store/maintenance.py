@@ -1,0 +1,192 @@
+"""What keeps a SQLite log healthy: status, check, optimise, backup, restore."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from eventlog.errors import Corrupt, EventLogError, LogMissing, StoreError
+from eventlog.log import ChainReport, EventLog
+from eventlog.store import environment
+from eventlog.store.base import Progress
+from eventlog.store.filelock import FileLock
+from eventlog.store.migrate import open_store, trigger_problems
+from eventlog.store.sqlite import LOCK_TIMEOUT_S, SQLiteStore
+
+_PRAGMAS = ("journal_mode", "page_size", "page_count", "freelist_count", "auto_vacuum", "user_version", "application_id")
+CHECK_ROWS = 100
+
+
+def _sqlite(log: EventLog) -> SQLiteStore:
+    if not isinstance(log.store, SQLiteStore):
+        raise StoreError(f"{log.store.url} is not a file")
+    return log.store
+
+
+def status(log: EventLog) -> dict[str, Any]:
+    """What an operator asks of a log's file: place, sizes, versions, settings, tables with their rows."""
+    store = _sqlite(log)
+    buggy = environment.has_wal_reset_bug()
+    with store.reader() as reader:
+        settings = {name: reader.execute(f"PRAGMA {name}").fetchone()[0] for name in _PRAGMAS}
+        tables = [row[0] for row in reader.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")]
+        rows = {name: reader.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}  # noqa: S608
+        head = reader.head()
+    return {
+        "url": store.url,
+        "position": head.position,
+        "hash": head.hash.hex(),
+        "log_id": log.log_id,
+        "size_bytes": _size(store.path),
+        "wal_bytes": _size(Path(f"{store.path}-wal")),
+        "free_bytes": environment.free_bytes(store.path.parent),
+        "filesystem": environment.filesystem_of(store.path),
+        "mode": oct(store.path.stat().st_mode & 0o777),
+        "sqlite_version": sqlite3.sqlite_version,
+        "wal_reset_bug": buggy,
+        "advice": _ADVICE if buggy else None,
+        "lock_timeout_s": store.timeout_s,
+        "settings": settings,
+        "tables": rows,
+    }
+
+
+_ADVICE = (
+    "this SQLite has the WAL-reset bug: the log is safe, because every commit and checkpoint runs under its lock file; "
+    "let no other program write to the file, and copy it with `eventlog db backup` only"
+)
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
+def check(log: EventLog, progress: Progress | None = None) -> list[str]:
+    """Everything that can be wrong with the file and the chain, as sentences; an empty list means sound.
+
+    Pages (SQLite's integrity check), triggers, and the hash chain: each finds damage that the others do not.
+    """
+    store = _sqlite(log)
+    problems: list[str] = []
+    try:
+        if progress is not None:
+            progress(0, None, "checking pages")
+        with store.reader() as reader:
+            found = [row[0] for row in reader.execute(f"PRAGMA integrity_check({CHECK_ROWS})")]
+        problems += [f"page check: {line}" for line in found if line != "ok"]
+        problems += trigger_problems(store)
+    except EventLogError as error:
+        problems.append(str(error))
+    try:
+        report = log.verify(progress)
+        if not report.ok:
+            problems.append(f"hash chain: position {report.bad_position}: {report.problem}")
+    except EventLogError as error:
+        problems.append(f"hash chain: {error}")
+    return problems
+
+
+def optimize(log: EventLog) -> dict[str, int]:
+    """Refresh the query planner's statistics, empty the write-ahead log, give free pages back; sizes in bytes."""
+    store = _sqlite(log)
+    before = _size(store.path) + _size(Path(f"{store.path}-wal"))
+    store.exclusively(("PRAGMA optimize = 0x10002", "PRAGMA incremental_vacuum", "PRAGMA wal_checkpoint(TRUNCATE)"))
+    return {"before_bytes": before, "after_bytes": _size(store.path) + _size(Path(f"{store.path}-wal"))}
+
+
+def backup(log: EventLog, target: Path, progress: Progress | None = None) -> ChainReport:
+    """A consistent copy while others write: one file, private, verified before it takes its name.
+
+    Returns the copy's chain report. Raises StoreError when the target exists, Corrupt when the copy does not verify.
+    """
+    store = _sqlite(log)
+    if target.exists():
+        raise StoreError(f"{target} exists already; nothing was written")
+    if not target.parent.is_dir():
+        raise StoreError(f"there is no folder {target.parent}; nothing was written")
+    fresh = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    try:
+        if progress is not None:
+            progress(0, None, "copying")
+        with store.reader() as reader:
+            reader.execute("VACUUM INTO ?", (str(fresh),))
+        report = _verify_copy(fresh, progress)
+        _fsync(fresh)
+        os.link(fresh, target)
+        _fsync(target.parent)
+        return report
+    finally:
+        for leftover in (fresh, *(Path(f"{fresh}{end}") for end in ("-wal", "-shm", ".lock"))):
+            leftover.unlink(missing_ok=True)
+
+
+def _verify_copy(path: Path, progress: Progress | None) -> ChainReport:
+    copy = EventLog(SQLiteStore(path, writable=False), writable=False)
+    try:
+        with copy.store.reader() as reader:
+            found = [row[0] for row in reader.execute(f"PRAGMA integrity_check({CHECK_ROWS})")]  # type: ignore[attr-defined]
+        report = copy.verify(progress)
+    finally:
+        copy.close()
+    if found != ["ok"] or not report.ok:
+        raise Corrupt(f"the copy does not verify: {report.problem or found[0]}; run `eventlog db check`")
+    return report
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def restore(source: Path, target: Path, *, force: bool = False, progress: Progress | None = None) -> ChainReport:
+    """Put a backup in a log's place, verified first. An existing log is kept beside it as ``<name>.replaced-<hex>``.
+
+    Raises LogMissing, NotALog or Corrupt for the backup, StoreError when the target exists and ``force`` is not given.
+    """
+    if not source.exists():
+        raise LogMissing(f"there is no backup at {source}")
+    if target.exists() and not force:
+        raise StoreError(f"{target} exists already; say --force to put the backup in its place (the old log is kept)")
+    original = EventLog(open_store(source, writable=False, create=False), writable=False)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+        report = backup(original, fresh, progress)
+    finally:
+        original.close()
+    lock = FileLock(f"{target}.lock", LOCK_TIMEOUT_S)
+    lock.acquire()
+    try:
+        if target.exists():
+            _set_aside(target)
+        os.replace(fresh, target)
+        _fsync(target.parent)
+    finally:
+        lock.release()
+        lock.close()
+    return report
+
+
+def _set_aside(target: Path) -> None:
+    """Checkpoint an old log into one file and rename it, so that its -wal does not meet the new one."""
+    with contextlib.suppress(sqlite3.Error):
+        with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    kept = target.with_name(f"{target.name}.replaced-{secrets.token_hex(4)}")
+    os.replace(target, kept)
+    for end in ("-wal", "-shm"):
+        side = Path(f"{target}{end}")
+        if side.exists():
+            os.replace(side, f"{kept}{end}")
+
+

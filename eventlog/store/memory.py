@@ -1,0 +1,84 @@
+"""A log in memory: one shared connection, for tests and scratch work. It dies with the process."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eventlog.errors import LogClosed, StoreError
+from eventlog.store.base import Durability, Head
+from eventlog.store.migrate import create_in
+from eventlog.store.sqlite_session import ScratchSession, WriteSession
+
+
+class MemoryStore:
+    """See `eventlog.store.base.Store`; a forked child has a copy of its own."""
+
+    url = ":memory:"
+    path: Path | None = None
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA recursive_triggers = ON")
+        create_in(self._connection)
+        self._session = WriteSession(self._connection)
+        self._lock = threading.RLock()
+        self._commits = 0
+        self._closed = False
+
+    @contextmanager
+    def reader(self) -> Iterator[WriteSession]:
+        with self._lock:
+            self._check()
+            yield self._session
+
+    def scratch(self) -> ScratchSession:
+        with self._lock:
+            self._check()
+            copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            self._connection.backup(copy)
+        return ScratchSession(copy)
+
+    def begin(self, durability: Durability) -> WriteSession:
+        self._lock.acquire()
+        try:
+            self._check()
+            self._session.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self._lock.release()
+            raise
+        self._session.changed = False
+        return self._session
+
+    def commit(self, writer: WriteSession, head: Head | None) -> None:
+        try:
+            writer.execute("COMMIT")
+            self._commits += 1
+        except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
+        finally:
+            self._lock.release()
+
+    def translate(self, error: BaseException) -> BaseException:
+        return StoreError(str(error)) if isinstance(error, sqlite3.Error) else error
+
+    def rollback(self, writer: WriteSession, error: BaseException | None = None) -> None:
+        try:
+            if self._connection.in_transaction:
+                writer.execute("ROLLBACK")
+        finally:
+            self._lock.release()
+
+    def change_counter(self) -> int:
+        return self._commits
+
+    def close(self) -> None:
+        self._closed = True
+        self._connection.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise LogClosed("the log is closed")

@@ -1,0 +1,289 @@
+"""The schema of a SQLite log: created, brought up to date, taken back, and compared with what it ought to be.
+
+Migrations are ``NNNN_name.up.sql`` and ``.down.sql``; ``PRAGMA user_version`` holds the number of the last one applied.
+Each change of the schema is one transaction under the writer lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from eventlog.errors import Corrupt, EventLogError, LogMissing, LogReadOnly, MigrationError, NotALog, SchemaTooNew
+from eventlog.store import environment
+from eventlog.store.filelock import FileLock
+from eventlog.store.sqlite import APPLICATION_ID, LOCK_TIMEOUT_S, SQLiteStore
+
+_PLACES = (Path(__file__).parent.parent / "migrations", Path(__file__).parent.parent.parent / "migrations")
+
+
+class Migration(NamedTuple):
+    """One step of the schema."""
+
+    number: int
+    name: str
+    up: str
+    down: str
+
+
+class SchemaStatus(NamedTuple):
+    """Where a log's schema is: the version it has, the version this program has, and what is not as it should be."""
+
+    version: int
+    latest: int
+    pending: list[str]
+    problems: list[str]
+
+
+@cache
+def migrations(database: str = "sqlite") -> tuple[Migration, ...]:
+    """Every migration for a database, in order."""
+    folder = next(place / database for place in _PLACES if (place / database).is_dir())
+    steps = []
+    for up in sorted(folder.glob("*.up.sql")):
+        number, _, name = up.name.removesuffix(".up.sql").partition("_")
+        down = up.with_name(up.name.replace(".up.", ".down."))
+        steps.append(Migration(int(number), name, up.read_text(), down.read_text()))
+    return tuple(steps)
+
+
+def latest() -> int:
+    """The number of the last migration this program knows."""
+    return migrations()[-1].number
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one (``executescript`` would commit the open transaction)."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement.strip()
+            statement = ""
+
+
+def open_store(
+    path: Path, *, writable: bool, create: bool, timeout_s: float = LOCK_TIMEOUT_S, vfs: str = ""
+) -> SQLiteStore:
+    """The store of a file, with its schema up to date. Raises LogMissing, NotALog, SchemaTooNew, UnsupportedFilesystem."""
+    environment.check_filesystem(path)
+    if not path.exists():
+        if not (create and writable):
+            raise LogMissing(f"there is no log at {path}; `eventlog db init` creates one")
+        _create(path, timeout_s)
+    elif path.is_dir():
+        raise NotALog(f"{path} is a folder, not an event log; nothing was changed")
+    elif path.stat().st_size == 0:
+        raise NotALog(f"{path} is an empty file, not an event log; remove it to have a log created. Nothing was changed")
+    store = SQLiteStore(path, writable=writable, timeout_s=timeout_s, vfs=vfs)
+    try:
+        version = _version(store)
+        if version < latest():
+            if not writable:
+                raise MigrationError(f"{path} has schema {version}, this program needs {latest()}; open it for writing")
+            migrate(store)
+        if problems := trigger_problems(store):
+            raise Corrupt(
+                f"{path}: {'; '.join(problems)}. The events may have been changed: run `eventlog db check`, "
+                "then `eventlog db migrate` to put the triggers back"
+            )
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _create(path: Path, timeout_s: float) -> None:
+    """Make a new log beside its place and link it there whole, so that no half-made file is ever seen."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LogReadOnly(f"cannot create {path.parent}: {error.strerror}") from error
+    environment.check_space(path.parent)
+    lock = FileLock(f"{path}.lock", timeout_s)
+    lock.acquire()
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    try:
+        if not path.exists():
+            os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                _climb(connection, 0)
+                connection.execute("PRAGMA journal_mode = WAL")
+            os.link(fresh, path)
+    except sqlite3.Error as error:
+        raise MigrationError(f"the log could not be created at {path}: {error}") from error
+    finally:
+        for leftover in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm"), Path(f"{fresh}-journal")):
+            leftover.unlink(missing_ok=True)
+        lock.release()
+        lock.close()
+
+
+def create_in(connection: sqlite3.Connection) -> None:
+    """Give an empty database (in memory) the schema."""
+    _climb(connection, 0)
+
+
+def _climb(connection: sqlite3.Connection, version: int) -> None:
+    """Apply every pending migration in one transaction; sqlite-utils keeps the record of them."""
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
+
+    steps = Migrations("eventlog")
+    for step in migrations():
+
+        @steps(name=f"{step.number:04}_{step.name}")
+        def apply(db: Database, script: str = step.up) -> None:
+            for statement in statements(script):
+                db.execute(statement)
+
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.execute("PRAGMA user_version").fetchone()[0] <= version:
+            steps.apply(Database(connection, execute_plugins=False))
+            connection.execute(f"PRAGMA user_version = {latest()}")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(store: SQLiteStore) -> int:
+    """The schema version of a file, after making sure that it is a log and not from a newer program."""
+    try:
+        with contextlib.closing(store._connect("ro")) as connection:
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as error:
+        frozen = not os.access(store.path.parent, os.W_OK) or os.statvfs(store.path.parent).f_flag & os.ST_RDONLY
+        if not frozen:
+            raise store._translate(error) from error
+        with store.reader() as reader:
+            application = reader.execute("PRAGMA application_id").fetchone()[0]
+            version = int(reader.execute("PRAGMA user_version").fetchone()[0])
+    if application != APPLICATION_ID:
+        raise NotALog(f"{store.path} is a SQLite database, but not an event log; nothing was changed")
+    if version > latest():
+        raise SchemaTooNew(
+            f"{store.path} has schema {version}, this program knows {latest()}: upgrade eventlog. Nothing was changed",
+            version=version,
+        )
+    return version
+
+
+def migrate(store: SQLiteStore) -> int:
+    """Bring a log's schema up to date, put missing triggers back; returns the version."""
+    store.lock.acquire()
+    try:
+        with contextlib.closing(store._connect("rw")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if version < latest():
+                _climb(connection, version)
+            _restore_triggers(connection)
+    except sqlite3.Error as error:
+        raise MigrationError(f"the schema of {store.path} could not be migrated: {error}") from error
+    finally:
+        store.lock.release()
+    return latest()
+
+
+def rollback(store: SQLiteStore, to: int) -> int:
+    """Take the schema back to an earlier version; returns it. Refused while that would throw events away."""
+    if not 0 <= to <= latest():
+        raise MigrationError(f"there is no schema version {to}: 0 to {latest()}")
+    store.lock.acquire()
+    try:
+        with contextlib.closing(store._connect("rw")) as connection:
+            connection.execute("PRAGMA foreign_keys = OFF")
+            if to == 0 and connection.execute("SELECT 1 FROM events LIMIT 1").fetchone():
+                raise MigrationError("schema 0 has no events table, and this log holds events; export them first")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for step in reversed(migrations()):
+                    if step.number > to and step.number <= connection.execute("PRAGMA user_version").fetchone()[0]:
+                        for statement in statements(step.down):
+                            connection.execute(statement)
+                        name = f"{step.number:04}_{step.name}"
+                        connection.execute("DELETE FROM _sqlite_migrations WHERE name = ?", (name,))
+                connection.execute(f"PRAGMA user_version = {to}")
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+    except sqlite3.Error as error:
+        raise MigrationError(f"the schema of {store.path} could not be taken back: {error}") from error
+    finally:
+        store.lock.release()
+    return to
+
+
+def status(path: Path) -> SchemaStatus:
+    """How a log's schema stands. Raises the errors of `open_store`."""
+    if not path.exists():
+        raise LogMissing(f"there is no log at {path}; `eventlog db init` creates one")
+    store = SQLiteStore(path, writable=False)
+    try:
+        version = _version(store)
+        pending = [f"{step.number:04}_{step.name}" for step in migrations() if step.number > version]
+        return SchemaStatus(version, latest(), pending, trigger_problems(store))
+    finally:
+        store.close()
+
+
+def open_for_schema(path: Path) -> SQLiteStore:
+    """A store whose schema may be behind or damaged, for `migrate` and `rollback`."""
+    environment.check_filesystem(path)
+    if not path.exists():
+        raise LogMissing(f"there is no log at {path}; `eventlog db init` creates one")
+    store = SQLiteStore(path)
+    try:
+        _version(store)
+    except EventLogError:
+        store.close()
+        raise
+    return store
+
+
+@cache
+def _triggers() -> dict[str, str]:
+    wanted = {}
+    for step in migrations():
+        for statement in statements(step.up):
+            words = statement.split()
+            if words[:2] == ["CREATE", "TRIGGER"]:
+                wanted[words[2]] = statement.rstrip(";")
+    return wanted
+
+
+def trigger_problems(store: SQLiteStore) -> list[str]:
+    """Triggers of the events table that are missing, changed or not ours."""
+    with store.reader() as reader:
+        rows = reader.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'events'")
+        found = dict(rows.fetchall())
+    wanted = _triggers()
+    problems = [f"the trigger {name} is missing" for name in wanted.keys() - found.keys()]
+    problems += [f"the trigger {name} was changed" for name in wanted.keys() & found.keys() if found[name] != wanted[name]]
+    problems += [f"the trigger {name} on events is not ours" for name in found.keys() - wanted.keys()]
+    return sorted(problems)
+
+
+def _restore_triggers(connection: sqlite3.Connection) -> None:
+    found = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'events'"))
+    connection.execute("BEGIN IMMEDIATE")
+    for name in found.keys() - {name for name, sql in _triggers().items() if found.get(name) == sql}:
+        connection.execute(f'DROP TRIGGER "{name}"')
+    for name, sql in _triggers().items():
+        if found.get(name) != sql:
+            connection.execute(sql)
+    connection.execute("COMMIT")

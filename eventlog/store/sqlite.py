@@ -1,0 +1,438 @@
+"""One log in one SQLite file: connections, the writer lock, transactions, and the truth about a failed commit."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from eventlog.errors import (
+    Conflict,
+    Corrupt,
+    DiskFull,
+    EventLogError,
+    LocksLost,
+    LogBusy,
+    LogClosed,
+    LogMissing,
+    LogReadOnly,
+    NotALog,
+    OutcomeUnknown,
+    StorageFailed,
+    StoreError,
+)
+from eventlog.store import environment
+from eventlog.store.base import Durability, Head
+from eventlog.store.filelock import FileLock
+from eventlog.store.sqlite_session import ScratchSession, Session, WriteSession
+
+APPLICATION_ID = 0x45764C67
+"""``EvLg``, in the header of every log, so that `file` and we can tell it from other databases."""
+LOCK_TIMEOUT_S = 10.0
+_SPACE_CHECK_S = 0.25
+_FORK_WAIT_S = 1.0
+_FAULTS = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FULL")
+_SYNCHRONOUS = {"full": "FULL", "process": "NORMAL"}
+_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
+
+
+class _ThreadReader:
+    """A thread's reading connection; the lock lets a fork wait until it is at rest."""
+
+    __slots__ = ("__weakref__", "connection", "lock", "session")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.lock = threading.RLock()
+        self.session = Session(connection)
+
+
+class SQLiteStore:
+    """See `eventlog.store.base.Store`. ``vfs`` names a SQLite VFS; ``timeout_s`` is how long a writer waits for others."""
+
+    def __init__(self, path: Path, *, writable: bool = True, timeout_s: float = LOCK_TIMEOUT_S, vfs: str = "") -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+        self.writable = writable
+        self.timeout_s = timeout_s
+        self._vfs = f"&vfs={quote(vfs)}" if vfs else ""
+        self._wal = f"{path}-wal"
+        self.lock = FileLock(f"{path}.lock", timeout_s)
+        self._local = threading.local()
+        self._readers: weakref.WeakSet[_ThreadReader] = weakref.WeakSet()
+        self._scratches: weakref.WeakSet[ScratchSession] = weakref.WeakSet()
+        self._writing = threading.RLock()
+        self._writer: sqlite3.Connection | None = None
+        self._session: WriteSession | None = None
+        self._seen = -1
+        self._wal_inode = 0
+        self._durability: Durability = "full"
+        self._space_checked = 0.0
+        self._immutable = False
+        self._closed = False
+        self._forked_in_use = False
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+        _stores.add(self)
+
+    # reading
+
+    @contextmanager
+    def reader(self) -> Iterator[Session]:
+        holder = getattr(self._local, "holder", None)
+        if holder is None:
+            holder = self._open_reader()
+        with holder.lock:
+            try:
+                yield holder.session
+            except sqlite3.Error as error:
+                raise self._translate(error) from error
+
+    def _open_reader(self) -> _ThreadReader:
+        holder = _ThreadReader(self._connect_to_read())
+        self._local.holder = holder
+        self._readers.add(holder)
+        return holder
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        self._check_usable()
+        try:
+            connection = self._connect("ro")
+            connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
+        except sqlite3.Error as error:
+            connection = self._connect_where_nothing_can_be_written(error)
+        connection.execute("PRAGMA busy_timeout = 5000")
+        return connection
+
+    def _connect_where_nothing_can_be_written(self, error: sqlite3.Error) -> sqlite3.Connection:
+        # Reading a write-ahead log needs its -shm file. On a read-only file system the file can be taken as it is,
+        # if no log is left beside it, because nobody can be writing there.
+        wal = Path(self._wal)
+        frozen = bool(os.statvfs(self.path.parent).f_flag & os.ST_RDONLY)
+        if not frozen or (wal.exists() and wal.stat().st_size > 0):
+            raise self._translate(error) from error
+        self._immutable = True
+        return self._connect("ro", "&immutable=1")
+
+    def _connect(self, mode: str, more: str = "") -> sqlite3.Connection:
+        environment.check_engines(self.path, self._own_descriptors())
+        place = quote(str(self.path.absolute()))
+        return sqlite3.connect(
+            f"file:{place}?mode={mode}{self._vfs}{more}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+        )
+
+    def _own_descriptors(self) -> int:
+        # A closed connection's descriptor may live on until the file's locks are gone, hence counting connections twice.
+        stores = [store for store in _stores if store.path == self.path]
+        return sum(len(s._readers) + len(s._scratches) + (s._writer is not None) for s in stores)
+
+    def scratch(self) -> ScratchSession:
+        try:
+            session = ScratchSession(self._connect_to_read())
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+        self._scratches.add(session)
+        return session
+
+    def change_counter(self) -> int:
+        with self.reader() as reader:
+            return int(reader.execute("PRAGMA data_version").fetchone()[0])
+
+    # writing
+
+    def begin(self, durability: Durability) -> WriteSession:
+        self._writing.acquire()
+        try:
+            self._check_usable()
+            self.lock.acquire()
+            try:
+                session = self._session or self._open_writer()
+                self._check_files()
+                if durability != self._durability:
+                    session.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+                    self._durability = durability
+                session.execute("BEGIN IMMEDIATE")
+                seen = session.execute("PRAGMA data_version").fetchone()[0]
+                session.changed = seen != self._seen
+                self._seen = seen
+                return session
+            except BaseException:
+                self._abandon()
+                self.lock.release()
+                raise
+        except BaseException as error:
+            self._writing.release()
+            if isinstance(error, sqlite3.Error):
+                raise self._translate(error) from error
+            raise
+
+    def commit(self, writer: WriteSession, head: Head | None) -> None:
+        try:
+            writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._resolve(head, error)
+        finally:
+            self.lock.release()
+            self._writing.release()
+
+    def rollback(self, writer: WriteSession, error: BaseException | None = None) -> None:
+        try:
+            if self._writer is not None and self._writer.in_transaction:
+                writer.execute("ROLLBACK")
+            if getattr(error, "sqlite_errorname", "").startswith(_FAULTS):
+                self._abandon()
+        except sqlite3.Error:
+            self._abandon()
+        finally:
+            self._seen = -1
+            self.lock.release()
+            self._writing.release()
+
+    def _resolve(self, head: Head | None, error: sqlite3.Error) -> None:
+        """After a commit that failed: reopen, and let the hash that was to become the head say whether it did."""
+        self._abandon()
+        if head is None:
+            raise self._translate(error) from error
+        try:
+            self._open_writer()
+            connection = self._connect("ro")
+            with contextlib.closing(connection):
+                row = connection.execute("SELECT hash FROM events WHERE position = ?", (head.position,)).fetchone()
+        except (sqlite3.Error, EventLogError) as second:
+            self._abandon()
+            raise OutcomeUnknown(
+                f"the commit failed ({error}) and the log cannot be reopened ({second}): whether the events were stored "
+                "is not known. Retry with a key",
+                position=head.position,
+            ) from error
+        if row is None or row[0] != head.hash:
+            raise self._translate(error) from error
+
+    def _abandon(self) -> None:
+        """Give up the writing connection; its uncommitted work is undone."""
+        connection, self._writer, self._session = self._writer, None, None
+        self._seen = -1
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+        if self._finalizer is not None:
+            self._finalizer.detach()
+
+    def _open_writer(self) -> WriteSession:
+        if not self.writable:
+            raise LogReadOnly("the log was opened for reading only (mode='r'); nothing was written")
+        environment.check_space(self.path.parent)
+        connection = self._connect("rw")
+        # Known from here on, so that whatever fails next closes it under the lock.
+        self._writer = connection
+        for pragma in (
+            "busy_timeout = 5000",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "recursive_triggers = ON",
+            "trusted_schema = OFF",
+            "cell_size_check = ON",
+            "wal_autocheckpoint = 1000",
+            "journal_size_limit = 67108864",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
+        self._durability = "full"
+        self._wal_inode = 0
+        self._session = WriteSession(connection)
+        self._finalizer = weakref.finalize(self, _close_under_lock, connection, self.lock, os.getpid())
+        return self._session
+
+    def _check_files(self) -> None:
+        """Before each transaction: is the -wal still the file we write to, and is there room?"""
+        try:
+            inode = os.stat(self._wal).st_ino
+        except FileNotFoundError:
+            inode = 0
+        if inode != self._wal_inode:
+            if self._wal_inode:
+                self._abandon()
+                raise LocksLost(
+                    f"{self._wal} was removed or replaced under this process (a file copy or another SQLite library "
+                    "dropped its locks); nothing was written. Close the log and open it again"
+                )
+            self._wal_inode = inode
+        if environment.foreign_engine():
+            environment.check_engines(self.path, self._own_descriptors())
+        now = time.monotonic()
+        if now - self._space_checked > _SPACE_CHECK_S:
+            environment.check_space(self.path.parent)
+            self._space_checked = now
+
+    def exclusively(self, sql: Iterable[str]) -> None:
+        """Run statements that no transaction may hold, alone on the file."""
+        with self._writing:
+            self._check_usable()
+            self.lock.acquire()
+            try:
+                session = self._session or self._open_writer()
+                for statement in sql:
+                    session.execute(statement).fetchall()
+            except sqlite3.Error as error:
+                raise self._translate(error) from error
+            finally:
+                self._seen = -1
+                self.lock.release()
+
+    # faults
+
+    def translate(self, error: BaseException) -> BaseException:
+        return self._translate(error) if isinstance(error, sqlite3.Error) else error
+
+    def _translate(self, error: sqlite3.Error) -> EventLogError:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        text = str(error)
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return LogBusy(f"{self.path} is locked by a program that bypasses the log; nothing was written, try again")
+        if name.startswith("SQLITE_FULL"):
+            return DiskFull(f"no space left for {self.path}; nothing was written. Free some space and append again")
+        if name.startswith("SQLITE_NOTADB"):
+            return NotALog(f"{self.path} is not a SQLite database; nothing was changed")
+        if name.startswith("SQLITE_CORRUPT"):
+            return Corrupt(f"{self.path} is damaged ({text}); `eventlog db check` says where, restore a backup")
+        if name.startswith("SQLITE_READONLY"):
+            return LogReadOnly(f"{self.path} cannot be written: {text}; nothing was written")
+        if name.startswith("SQLITE_CANTOPEN"):
+            return self._cannot_open(text)
+        if name.startswith("SQLITE_IOERR"):
+            return StorageFailed(f"the disk reported an error on {self.path} ({name}); nothing was written")
+        if name.startswith("SQLITE_CONSTRAINT"):
+            return Conflict(f"{self.path}: {text}; nothing was written")
+        if "no such table: events" in text:
+            return NotALog(f"{self.path} holds no event log; nothing was changed")
+        return StoreError(f"{self.path}: {text}")
+
+    def _cannot_open(self, text: str) -> EventLogError:
+        if not self.path.exists():
+            return LogMissing(f"there is no log at {self.path}; `eventlog db init` creates one")
+        if not os.access(self.path, os.W_OK) or not os.access(self.path.parent, os.W_OK):
+            return LogReadOnly(f"{self.path} or its folder cannot be written: {text}; nothing was written")
+        return StorageFailed(f"{self.path} cannot be opened: {text}")
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise LogClosed("the log is closed")
+        if self._forked_in_use:
+            raise LogClosed(
+                "this process was forked while the log was in a transaction; open the log again with eventlog.open, "
+                "in a process that was started by spawn or exec"
+            )
+
+    # the end
+
+    def close(self) -> None:
+        """Close every connection; the last one out checkpoints, under the writer lock."""
+        if self._closed:
+            return
+        self._closed = True
+        with self._writing:
+            self._close_connections()
+        self.lock.close()
+        _stores.discard(self)
+
+    def _close_connections(self) -> None:
+        for holder in list(self._readers):
+            with holder.lock:
+                holder.connection.close()
+        for session in list(self._scratches):
+            session.close()
+        self._readers.clear()
+        self._scratches.clear()
+        self._local = threading.local()
+        if self._writer is not None:
+            with contextlib.suppress(EventLogError):
+                self.lock.acquire()
+            self._abandon()
+            self.lock.release()
+
+    # fork
+
+    def before_fork(self) -> bool:
+        """SQLite must not be carried over a fork: close what is at rest. True when this thread holds the writing lock."""
+        if not self._writing.acquire(timeout=_FORK_WAIT_S):
+            return False
+        if not self._in_use():
+            self._close_connections()
+            self.lock.close()
+        return True
+
+    def _in_use(self) -> bool:
+        connections = [self._writer] if self._writer is not None else []
+        connections += [session.connection for session in self._scratches]
+        return any(_in_transaction(connection) for connection in connections)
+
+    def after_fork_in_child(self) -> None:
+        held = [holder.connection for holder in self._readers] + [session.connection for session in self._scratches]
+        held += [self._writer] if self._writer is not None else []
+        for connection in held:
+            # Closing an inherited connection would undo the parent's work, so it must never be collected.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+        self._forked_in_use = bool(held)
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._writer = self._session = None
+        self._seen = -1
+        self._readers = weakref.WeakSet()
+        self._scratches = weakref.WeakSet()
+        self._local = threading.local()
+        self._writing = threading.RLock()
+        self.lock.close()
+
+
+def _in_transaction(connection: sqlite3.Connection) -> bool:
+    try:
+        return connection.in_transaction
+    except sqlite3.ProgrammingError:
+        return False
+
+
+def _close_under_lock(connection: sqlite3.Connection, lock: FileLock, pid: int) -> None:
+    # A store that was dropped without close(): its last close checkpoints, which needs the lock.
+    if os.getpid() == pid:
+        with contextlib.suppress(EventLogError, sqlite3.Error):
+            lock.acquire()
+            connection.close()
+            lock.release()
+
+
+_held_over_fork: list[SQLiteStore] = []
+
+
+def _before_fork() -> None:
+    _held_over_fork[:] = [store for store in list(_stores) if store.before_fork()]
+
+
+def _after_fork_in_parent() -> None:
+    for store in _held_over_fork:
+        store._writing.release()
+    _held_over_fork.clear()
+
+
+def _after_fork_in_child() -> None:
+    _held_over_fork.clear()
+    for store in list(_stores):
+        store.after_fork_in_child()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
+
+

@@ -1,0 +1,12 @@
+CREATE TABLE projections (
+    name           TEXT PRIMARY KEY,
+    kind           TEXT NOT NULL,
+    version        INTEGER NOT NULL,
+    fingerprint    TEXT NOT NULL,
+    position       INTEGER NOT NULL,
+    state          TEXT NOT NULL CHECK (state IN ('live', 'pinned', 'failed')),
+    error          TEXT,
+    error_position INTEGER,
+    generation     INTEGER NOT NULL DEFAULT 1,
+    updated_at     INTEGER NOT NULL
+) STRICT;
