@@ -1,4 +1,4 @@
-"""`log.aio`: the same log for asyncio. Appends of many coroutines share commits; the event loop never waits for the disk."""
+"""`log.aio`: the same log for asyncio. Coroutines share commits, and the event loop never waits for the disk."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ class AsyncLog:
     def __init__(self, log: EventLog) -> None:
         self._log = log
 
-    async def append(
-        self, stream: str, events: Events, *, durability: Durability = "full", **options: Any
-    ) -> Appended:
+    async def append(self, stream: str, events: Events, *, durability: Durability = "full", **options: Any) -> Appended:
         """As `EventLog.append`. Cancelled while waiting, the append may be stored all the same."""
         prepared = self._log.prepare(stream, events, **options)
         return await self._submit(lambda transaction: transaction.append(prepared), durability)
@@ -54,7 +52,7 @@ class AsyncLog:
 
         request: Request[T] = Request(work, durability, pure=True)
         request.wake = wake
-        if committer.submit_soon(request):
+        if committer.enqueue(request):
             start(request)
         await done
         return request.value()
@@ -116,5 +114,3 @@ def _take(records: Any) -> list[Record]:
         if len(page) == PAGE:
             break
     return page
-
-

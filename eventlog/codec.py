@@ -32,14 +32,8 @@ class Upcaster(NamedTuple):
     convert: Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class Encoded(NamedTuple):
-    """An event ready to be stored: its tag, schema, JSON bytes, and the event as reading it will give it back."""
-
-    tag: str
-    tag_bytes: bytes
-    schema: int
-    data: bytes
-    event: Event | UnknownEvent
+Encoded = tuple[str, bytes, int, bytes, Event | UnknownEvent]
+"""An event ready to be stored: tag, tag in UTF-8, schema, JSON bytes, and the event as reading it will give it back."""
 
 
 class _Kind(NamedTuple):
@@ -99,7 +93,7 @@ class Codec:
             raise InvalidEvent(f"{kind.tag}: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
         if len(data) > MAX_EVENT_BYTES:
             raise _too_large(kind.tag, len(data))
-        return Encoded(kind.tag, kind.tag_bytes, kind.schema, data, decoded)
+        return kind.tag, kind.tag_bytes, kind.schema, data, decoded
 
     def _encode_unknown(self, event: UnknownEvent, schema: int = 1) -> Encoded:
         _check_tag(event.tag)
@@ -123,7 +117,7 @@ class Codec:
             event = self.decode(tag, schema, text)
         except (DecodeError, UnicodeDecodeError) as error:
             raise InvalidEvent(f"{tag}: {error}", tag=tag) from error
-        return Encoded(tag, tag.encode(), schema, data, event)
+        return tag, tag.encode(), schema, data, event
 
     def decode(self, tag: str, schema: int, data: str | bytes) -> Event | UnknownEvent:
         """The event of a stored record; UnknownEvent where the tag, or its schema, is not known here."""

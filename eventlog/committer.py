@@ -9,6 +9,7 @@ import enum
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -27,6 +28,7 @@ from eventlog.store.base import (
     Writer,
     chain_hash,
     hash_of,
+    pack_fixed,
 )
 
 T = TypeVar("T")
@@ -43,7 +45,7 @@ class Expect(enum.Enum):
 
 
 class Appended(NamedTuple):
-    """Where an append's records are: first and last position, the stream's version after it; ``duplicate``: from before."""
+    """An append's first and last position, and the stream's version after it; ``duplicate``: they were there before."""
 
     first: int
     last: int
@@ -68,10 +70,10 @@ class Prepared(NamedTuple):
 class Projector(Protocol):
     """What keeps tables true in the transaction of the append."""
 
-    def wants(self, tag: str) -> bool:
-        """Whether any inline projection names this type."""
+    tags: frozenset[str]
+    """The types of events that it wants."""
 
-    def apply(self, writer: Writer, items: list[tuple[Record, Event]], old: int, new: int) -> None:
+    def apply(self, writer: Writer, items: list[tuple[Record, Any]], old: int, new: int) -> None:
         """Apply the records of (old, new]; ``items`` are those wanted."""
 
     def forget(self) -> None:
@@ -83,15 +85,19 @@ class Transaction:
 
     def __init__(self, committer: Committer, writer: Writer, head: Head) -> None:
         self.writer = writer
-        self._committer = committer
+        self.head = head
+        self._start = head
         self._projector = committer.projector
         self._codec = committer.codec
         self._versions = committer.versions
-        self.head = head
-        self._start = head
         self._rows: list[RecordRow] = []
         self._events: list[Event | UnknownEvent] = []
         self._keys: dict[str, RecordRow] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many records are not flushed yet."""
+        return len(self._rows)
 
     @property
     def appended(self) -> bool:
@@ -100,7 +106,7 @@ class Transaction:
 
     def append(self, prepared: Prepared) -> Appended:
         """Add records at the head. Raises WrongExpectedVersion or KeyReused, and then adds nothing."""
-        stream, events, expect, key = prepared[:4]
+        stream, events, expect, key, occurred, actor, correlation, causation, metadata = prepared
         version = self._versions.get(stream)
         if version is None:
             version = self._version(stream)
@@ -110,51 +116,57 @@ class Transaction:
             raise WrongExpectedVersion(stream, expect.value if isinstance(expect, Expect) else expect, version)
         position, previous, recorded = self.head
         recorded = max(recorded, now_us())
-        _, _, _, _, occurred, actor, correlation, causation, metadata = prepared
         stream_bytes = stream.encode()
+        stream_size = len(stream_bytes)
         meta_text = None if metadata is None else metadata.decode()
-        plain = key is None and actor is None and correlation is None and causation is None
-        optional = None if plain else (key, actor, correlation, causation)
-        first, number, own_key = position + 1, 0, key
-        rows, decoded = self._rows, self._events
+        optional: tuple[str | None, str | None, str | None, str | None] | None = None
+        if key is not None or actor is not None or correlation is not None or causation is not None:
+            optional = (key, actor, correlation, causation)
+        first, own_key = position + 1, key
         for tag, tag_bytes, schema, data, event in events:
             position += 1
             version += 1
-            if key is not None and number:
-                own_key = f"{key}#{number}"
-                optional = (own_key, actor, correlation, causation)
-            number += 1
-            previous = chain_hash(
-                previous,
-                position,
-                stream_bytes,
-                version,
-                tag_bytes,
-                schema,
-                occurred,
-                recorded,
-                optional,
-                data,
-                metadata,
-            )
+            if optional is None and metadata is None:
+                # `chain_hash` for the common case, in place: this loop is the hot path of every batch.
+                fixed = pack_fixed(
+                    position,
+                    version,
+                    schema,
+                    occurred,
+                    recorded,
+                    stream_size,
+                    len(tag_bytes),
+                    -1,
+                    -1,
+                    -1,
+                    -1,
+                    len(data),
+                    -1,
+                )
+                previous = sha256(b"".join((previous, fixed, stream_bytes, tag_bytes, data))).digest()
+            else:
+                if key is not None and position > first:
+                    own_key = f"{key}#{position - first}"
+                    optional = (own_key, actor, correlation, causation)
+                previous = chain_hash(
+                    previous,
+                    position,
+                    stream_bytes,
+                    version,
+                    tag_bytes,
+                    schema,
+                    occurred,
+                    recorded,
+                    optional,
+                    data,
+                    metadata,
+                )
             row = (
-                position,
-                stream,
-                version,
-                tag,
-                schema,
-                occurred,
-                recorded,
-                own_key,
-                actor,
-                correlation,
-                causation,
-                data.decode(),
-                meta_text,
-                previous,
-            )
-            rows.append(row)
-            decoded.append(event)
+                position, stream, version, tag, schema, occurred, recorded, own_key, actor, correlation, causation,
+                data.decode(), meta_text, previous,
+            )  # fmt: skip
+            self._rows.append(row)
+            self._events.append(event)
             if own_key is not None:
                 self._keys[own_key] = row
         self._versions[stream] = version
@@ -186,11 +198,9 @@ class Transaction:
         self.writer.insert_records(rows)
         projector = self._projector
         if projector is not None:
-            wants, codec = projector.wants, self._codec
-            items = [
-                (Record(*row, codec), event) for row, event in zip(rows, events, strict=True) if wants(row[3])
-            ]
-            projector.apply(self.writer, items, rows[0][0] - 1, rows[-1][0])  # type: ignore[arg-type]
+            tags, codec = projector.tags, self._codec
+            items = [(Record(*row, codec), event) for row, event in zip(rows, events, strict=True) if row[3] in tags]
+            projector.apply(self.writer, items, rows[0][0] - 1, rows[-1][0])
 
     def stream_version(self, stream: str) -> int:
         """The version of a stream, with what this transaction has appended."""
@@ -221,13 +231,9 @@ class Transaction:
             return None
         stored: RecordRow | None = first
         last = first
-        for number, event in enumerate(prepared.events):
+        for number, (tag, _, _, data, _) in enumerate(prepared.events):
             stored = first if number == 0 else self._row_with_key(f"{key}#{number}")
-            same = stored is not None and (stored[1], stored[3], stored[11].encode()) == (
-                prepared.stream,
-                event.tag,
-                event.data,
-            )
+            same = stored is not None and (stored[1], stored[3], stored[11].encode()) == (prepared.stream, tag, data)
             if stored is None or not same:
                 raise KeyReused(key, first[0])
             last = stored
@@ -235,42 +241,35 @@ class Transaction:
             raise KeyReused(key, first[0])
         return Appended(first[0], last[0], last[2], duplicate=True)
 
-    # marks: what a request that fails has to give back
+    # what a part that fails has to give back
 
-    def mark(self, *, nested: bool) -> Mark:
-        """Remember where the transaction is; ``nested`` when more than appends will be done, which may be flushed."""
-        if nested:
-            self.flush()
-            self.writer.savepoint()
-        return Mark(nested, len(self._rows), self.head)
-
-    def keep(self, mark: Mark) -> None:
-        """What was done since the mark stays."""
-        if mark.nested:
-            self.flush()
-            self.writer.release()
-
-    def undo(self, mark: Mark) -> None:
-        """Nothing was done since the mark."""
-        if mark.nested:
-            self.writer.rollback_to_savepoint()
-            if self._projector is not None:
-                self._projector.forget()
-        self._rows = self._rows[: mark.rows]
-        self._events = self._events[: mark.rows]
-        self.head = mark.head
+    def undo(self, count: int, head: Head) -> None:
+        """Forget all rows but the first ``count`` of those not flushed; the head was ``head`` then."""
+        self._rows = self._rows[:count]
+        self._events = self._events[:count]
+        self.head = head
         self._versions.clear()
         self._keys = {row[7]: row for row in self._rows if row[7] is not None}
         for row in self._rows:
             self._versions[row[1]] = row[2]
 
+    def begin_nested(self) -> Head:
+        """Begin a part that can fail alone, whatever it does; returns the head to undo it to."""
+        self.flush()
+        self.writer.savepoint()
+        return self.head
 
-class Mark(NamedTuple):
-    """A place in a transaction to which it can be undone."""
+    def end_nested(self) -> None:
+        """Keep the part."""
+        self.flush()
+        self.writer.release()
 
-    nested: bool
-    rows: int
-    head: Head
+    def undo_nested(self, head: Head) -> None:
+        """Undo the part."""
+        self.writer.rollback_to_savepoint()
+        if self._projector is not None:
+            self._projector.forget()
+        self.undo(0, head)
 
 
 def _holds(expect: Expect | int, version: int) -> bool:
@@ -284,13 +283,14 @@ def _holds(expect: Expect | int, version: int) -> bool:
 class Request(Generic[T]):
     """Work to be done in a write transaction, and what came of it."""
 
-    __slots__ = ("durability", "error", "finished", "gate", "pure", "result", "wake", "work")
+    __slots__ = ("durability", "error", "finished", "gate", "pure", "result", "taken", "wake", "work")
 
     def __init__(self, work: Callable[[Transaction], T], durability: Durability, pure: bool) -> None:
         self.work = work
         self.durability = durability
         self.pure = pure
         self.finished = False
+        self.taken = False
         self.result: T | None = None
         self.error: BaseException | None = None
         self.gate: threading.Lock | None = None
@@ -379,25 +379,24 @@ class Committer:
         ``pure`` work only appends: it needs no table or stream brought up to date before it.
         """
         request = Request(work, durability, pure)
-        with self._mutex:
-            self._queue.append(request)
-            lead, self._leading = not self._leading, True
-            if not lead:
-                request.gate = threading.Lock()
-                request.gate.acquire()
-        if not lead:
+        if not self.enqueue(request):
             self._wait(request)
             if request.finished:
                 return request.value()
         self.lead(request)
         return request.value()
 
-    def submit_soon(self, request: Request[Any]) -> bool:
-        """Queue a request whose ``wake`` is called when finished; True when the caller has to call `lead` for it."""
+    def enqueue(self, request: Request[Any]) -> bool:
+        """Queue a request; True when nobody leads, and the caller has to call `lead` for it."""
         with self._mutex:
             self._queue.append(request)
-            lead, self._leading = not self._leading, True
-        return lead
+            if not self._leading:
+                self._leading = True
+                return True
+            if request.wake is None:
+                request.gate = threading.Lock()
+                request.gate.acquire()
+        return False
 
     def _wait(self, request: Request[Any]) -> None:
         assert request.gate is not None  # noqa: S101
@@ -405,13 +404,10 @@ class Committer:
             request.gate.acquire()
         except BaseException:
             with self._mutex:
-                queued = request in self._queue
-                first = queued and self._queue[0] is request
-            if queued and not first:
-                with self._mutex:
-                    if request in self._queue:
-                        self._queue.remove(request)
-                        raise
+                # Not taken up yet, and not the next to lead: it can leave.
+                if request in self._queue and self._queue[0] is not request and not request.taken:
+                    self._queue.remove(request)
+                    raise
             # Its turn, or already being committed: see it through, then be interrupted.
             request.gate.acquire()
             if not request.finished:
@@ -422,22 +418,26 @@ class Committer:
         """Commit what is queued (``own`` is first in the queue), wake the others, hand the lead on."""
         with self._mutex:
             batch = list(islice(self._queue, MAX_BATCH))
+            for request in batch:
+                request.taken = True
         interrupted: BaseException | None = None
         try:
             self._run(batch)
         except Exception as error:
             for request in batch:
                 if request.error is None:
-                    request.error = _copy(error)
+                    request.error = error if request is own else _copy(error)
         except BaseException as error:
             # Ctrl-C in the middle: the others' events are either all stored, or still to be committed by the next.
             interrupted = error
             if not self._is_stored():
+                for request in batch:
+                    request.taken = False
                 batch = [own]
         own.finished = True
         with self._mutex:
-            for request in batch:
-                self._queue.remove(request)
+            for _ in batch:
+                self._queue.popleft()
             successor = self._queue[0] if self._queue else None
             self._leading = successor is not None
         if successor is not None:
@@ -460,20 +460,17 @@ class Committer:
 
     def _run(self, batch: list[Request[Any]]) -> None:
         durability: Durability = "process"
-        if any(request.durability == "full" for request in batch):
-            durability = "full"
+        for request in batch:
+            if request.durability == "full":
+                durability = "full"
+        self._planned = Head(0, b"")
         transaction = self.begin(durability)
         try:
             for request in batch:
-                mark = transaction.mark(nested=not request.pure)
-                try:
-                    request.result = request.work(transaction)
-                    transaction.keep(mark)
-                except Exception as error:
-                    if self.store.translate(error) is not error:
-                        raise
-                    request.error = error
-                    transaction.undo(mark)
+                if request.pure:
+                    self._append_only(request, transaction)
+                else:
+                    self._nested(request, transaction)
             self._planned = transaction.head
         except BaseException as error:
             self.rollback(transaction, error)
@@ -485,6 +482,27 @@ class Committer:
             self.commit(transaction)
         else:
             self.rollback(transaction)
+
+    def _append_only(self, request: Request[Any], transaction: Transaction) -> None:
+        count, head = transaction.waiting, transaction.head
+        try:
+            request.result = request.work(transaction)
+        except Exception as error:
+            if self.store.translate(error) is not error:
+                raise
+            request.error = error
+            transaction.undo(count, head)
+
+    def _nested(self, request: Request[Any], transaction: Transaction) -> None:
+        head = transaction.begin_nested()
+        try:
+            request.result = request.work(transaction)
+            transaction.end_nested()
+        except Exception as error:
+            if self.store.translate(error) is not error:
+                raise
+            request.error = error
+            transaction.undo_nested(head)
 
 
 def _copy(error: BaseException) -> BaseException:

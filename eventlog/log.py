@@ -1,4 +1,4 @@
-"""The log: append, read, follow, verify. What happens in a transaction is in `committer`, where records live in `store`."""
+"""The log: append, read, follow, verify. `committer` has what happens in a transaction, `store` where records are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,18 @@ from eventlog.codec import Codec, to_json
 from eventlog.committer import Appended, Committer, Expect, Prepared, Transaction
 from eventlog.errors import InvalidEvent, InvalidInput, InvalidName, InvalidQuery, LogReadOnly
 from eventlog.events import Event, UnknownEvent
-from eventlog.store.base import GENESIS, Durability, Head, Progress, Reader, Record, RecordRow, Selection, Store, hash_of
+from eventlog.store.base import (
+    GENESIS,
+    Durability,
+    Head,
+    Progress,
+    Reader,
+    Record,
+    RecordRow,
+    Selection,
+    Store,
+    hash_of,
+)
 
 T = TypeVar("T")
 ANY, NO_STREAM, EXISTS = Expect.ANY, Expect.NO_STREAM, Expect.EXISTS
@@ -107,7 +118,7 @@ class EventLog:
         metadata: Mapping[str, Any] | None = None,
         durability: Durability = "full",
     ) -> Appended:
-        """Append events to a stream; when it returns they are stored, and with ``durability="full"`` survive power loss.
+        """Append events to a stream; when it returns they are stored, ``durability="full"``: even over a power loss.
 
         ``key`` makes a retry safe: the same key with the same content returns the first result. ``occurred_at`` is µs
         since the epoch or a datetime. Raises WrongExpectedVersion, KeyReused, InvalidEvent, EventTooLarge and the
@@ -145,13 +156,13 @@ class EventLog:
         self.check_writable()
         outer: Transaction | None = getattr(self._local, "transaction", None)
         if outer is not None:
-            mark = outer.mark(nested=True)
+            head = outer.begin_nested()
             try:
                 yield Tx(self, outer)
             except BaseException:
-                outer.undo(mark)
+                outer.undo_nested(head)
                 raise
-            outer.keep(mark)
+            outer.end_nested()
             return
         transaction = self.committer.begin(durability)
         self._local.transaction = transaction
@@ -184,8 +195,8 @@ class EventLog:
         return count + (self._import(pending) if pending else 0)
 
     def _import(self, records: list[Record]) -> int:
-        rows: list[RecordRow] = [msgspec.structs.astuple(record)[:14] for record in records]  # type: ignore[misc]
-        events = [self.codec.encode_raw(row[3], row[4], row[11].encode()).event for row in rows]
+        rows: list[RecordRow] = [msgspec.structs.astuple(record)[:14] for record in records]
+        events = [self.codec.encode_raw(row[3], row[4], row[11].encode())[4] for row in rows]
         return self._submit(lambda transaction: transaction.append_rows(rows, events), "full", pure=True)
 
     def prepare(
@@ -205,10 +216,13 @@ class EventLog:
         _check_name("stream", stream)
         if stream[0] == "-":
             raise InvalidName("the category of a stream (the part before the first '-') is empty")
-        for what, text in (("key", key), ("actor", actor), ("correlation", correlation), ("causation", causation)):
-            if text is not None:
-                _check_name(what, text)
-        if isinstance(expect, bool) or not isinstance(expect, (int, Expect)):
+        if key is not None:
+            _check_name("key", key)
+        if actor is not None or correlation is not None or causation is not None:
+            for what, text in (("actor", actor), ("correlation", correlation), ("causation", causation)):
+                if text is not None:
+                    _check_name(what, text)
+        if expect is not Expect.ANY and (isinstance(expect, bool) or not isinstance(expect, (int, Expect))):
             raise InvalidInput(f"expect is ANY, NO_STREAM, EXISTS or a version, not {expect!r}")
         encode = self.codec.encode
         encoded = [encode(events)] if isinstance(events, (Event, UnknownEvent)) else [encode(one) for one in events]
@@ -240,13 +254,13 @@ class EventLog:
         transaction: Transaction | None = getattr(self._local, "transaction", None)
         if transaction is None:
             return self.committer.submit(work, durability, pure=pure)
-        mark = transaction.mark(nested=True)
+        head = transaction.begin_nested()
         try:
             result = work(transaction)
         except BaseException:
-            transaction.undo(mark)
+            transaction.undo_nested(head)
             raise
-        transaction.keep(mark)
+        transaction.end_nested()
         return result
 
     def check_writable(self) -> None:
@@ -392,9 +406,7 @@ class EventLog:
 
     # trust
 
-    def verify(
-        self, progress: Progress | None = None, *, after: int = 0, previous: bytes | None = None
-    ) -> ChainReport:
+    def verify(self, progress: Progress | None = None, *, after: int = 0, previous: bytes | None = None) -> ChainReport:
         """Recompute the hash chain over every record; says where the first bad record is.
 
         ``after`` and ``previous`` (its hash) start behind a position that is trusted already.

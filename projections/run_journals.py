@@ -1,4 +1,4 @@
-"""What a run said and left behind, one row per event: metrics, messages, outputs, artifacts. Big text stays in the record."""
+"""What a run said and left, a row per event: metrics, messages, outputs, artifacts. Big text stays in the record."""
 
 from __future__ import annotations
 

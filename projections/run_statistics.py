@@ -58,9 +58,7 @@ def durations(run: Run) -> Iterable[tuple[str, int, str, str, str, int, int]]:
     bin_ = bin_of(run.wall_us)
     project = run.project_id or ""
     start = run.started_at
-    return [
-        (period, start - start % length, project, run.program, run.status, bin_, 1) for period, length in _PERIODS
-    ]
+    return [(period, start - start % length, project, run.program, run.status, bin_, 1) for period, length in _PERIODS]
 
 
 projections = (

@@ -111,7 +111,7 @@ class RunMessageLogged(Event, frozen=True, kw_only=True, tag="run.message_logged
 
 
 class RunOutputCaptured(Event, frozen=True, kw_only=True, tag="run.output_captured"):
-    """What the program wrote to one of its streams: its size and hash, and the end of it. The whole is in ``logs/``."""
+    """What the program wrote to a channel: size, hash, and its end. The whole is in ``logs/``."""
 
     channel: Literal["stdout", "stderr"]
     tail: str = ""

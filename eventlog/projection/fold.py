@@ -1,4 +1,4 @@
-"""One function applies a batch of records to a group's tables; appending, catching up, rebuilding and undoing all use it."""
+"""One function applies a batch of records to a group's tables: appending, catching up and rebuilding all use it."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def apply(writer: Writer, group: Group, rollups: Sequence[Rollup], items: Sequen
     return Applied(failure, failures)
 
 
-def _apply_entity(
-    writer: Writer, entity: Entity[Any], items: Sequence[Item]
-) -> tuple[list[Change], Failure | None]:
+def _apply_entity(writer: Writer, entity: Entity[Any], items: Sequence[Item]) -> tuple[list[Change], Failure | None]:
     keys = key_map(entity, items)
     before = writer.load(entity.table, [(key,) for key in dict.fromkeys(keys.values()) if key is not None])
     rows: dict[Any, Any] = {key[0]: row for key, row in before.items()}
@@ -114,9 +112,7 @@ def _known(event: Any) -> Any:
     return event
 
 
-def _apply_journal(
-    writer: Writer, journal: Journal[Any], items: Sequence[Item]
-) -> tuple[list[Change], Failure | None]:
+def _apply_journal(writer: Writer, journal: Journal[Any], items: Sequence[Item]) -> tuple[list[Change], Failure | None]:
     rows, failure = journal_rows(journal, items)
     dump = journal.table.dump
     writer.insert(journal.table, [dump(row) for row in rows])
@@ -177,10 +173,9 @@ def decode(codec: Codec, rows: Iterable[RecordRow]) -> list[Item]:
     return items
 
 
-def known_only(items: list[Item], tags: Iterable[str]) -> list[Item]:
-    """The items of these types that this program knows (a newer schema of a known type is passed over)."""
-    wanted = frozenset(tags)
-    return [item for item in items if item[0].type in wanted and type(item[1]) is not UnknownEvent]
+def known_only(items: list[Item]) -> list[Item]:
+    """Without the events of a newer schema than this program knows: those are passed over."""
+    return [item for item in items if type(item[1]) is not UnknownEvent]
 
 
 def fold_range(
@@ -197,10 +192,11 @@ def fold_range(
     with no_collection():
         while after < to:
             end, items = page(writer, codec, tags, after, to)
+            by_group = _split(groups, items)
             for group in groups:
                 if group.root.name not in failures:
                     rollups = [rollup for rollup in group.rollups if rollup.name not in failures]
-                    applied = apply(writer, group, rollups, known_only(items, group.tags), end)
+                    applied = apply(writer, group, rollups, by_group[group], end)
                     failures.update(applied.rollup_failures)
                     if applied.failure is not None:
                         failures[group.root.name] = applied.failure
@@ -208,6 +204,19 @@ def fold_range(
             if progress is not None:
                 progress(after)
     return failures
+
+
+def _split(groups: Sequence[Group], items: list[Item]) -> dict[Group, list[Item]]:
+    """The items that each group wants."""
+    mine: dict[Group, list[Item]] = {group: [] for group in groups}
+    takers: dict[str, list[list[Item]]] = {}
+    for group in groups:
+        for tag in group.tags:
+            takers.setdefault(tag, []).append(mine[group])
+    for item in known_only(items):
+        for taker in takers[item[0].type]:
+            taker.append(item)
+    return mine
 
 
 def page(reader: Reader, codec: Codec, tags: tuple[str, ...], after: int, to: int) -> tuple[int, list[Item]]:

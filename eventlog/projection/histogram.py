@@ -1,6 +1,6 @@
 """Histograms of durations as integer counts per bin: additive, subtractable, the same on every machine.
 
-A value below 128 is its own bin; above, each power of two is split into 64 equal bins (the scheme of HdrHistogram, with 7
+A value below 128 is its own bin; above, each power of two is split into 64 equal bins (HdrHistogram's scheme, with 7
 significant bits). A bin's middle is within 0.8 % of every value in it.
 """
 

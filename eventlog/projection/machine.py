@@ -9,11 +9,9 @@ import msgspec
 
 from eventlog.clock import now_us
 from eventlog.codec import Codec
-from eventlog.errors import ProjectionError
-from eventlog.events import Event
 from eventlog.projection.fold import Applied, Failure, Item, apply, decode, known_only
 from eventlog.projection.kinds import Group, Projection, Rollup
-from eventlog.store.base import Reader, Record, Selection, Writer
+from eventlog.store.base import Reader, Selection, Writer
 
 INLINE_LAG = 2000
 """How far behind an inline projection may be for an append to bring it along by itself."""
@@ -21,7 +19,11 @@ State = Literal["live", "pinned", "failed"]
 
 
 class Checkpoint(msgspec.Struct):
-    """The position up to which a projection's tables are true, and what code made them."""
+    """The position up to which a projection's tables are true, and what code made them.
+
+    ``attached``: every append brings the tables along, so their position is the head's and is not stored each time. A
+    program that cannot do so (it lacks the projection, or keeps it deferred) detaches it before its first append.
+    """
 
     name: str
     kind: str
@@ -33,15 +35,26 @@ class Checkpoint(msgspec.Struct):
     error_position: int | None
     generation: int
     updated_at: int
+    attached: bool = False
 
     def values(self) -> tuple[Any, ...]:
         """As the columns of the checkpoint table."""
-        return msgspec.structs.astuple(self)
+        values = list(msgspec.structs.astuple(self)[:-1])
+        if self.attached:
+            values[4] = None
+        return tuple(values)
 
 
-def checkpoints(reader: Reader) -> dict[str, Checkpoint]:
-    """Every stored checkpoint by name."""
-    return {row[0]: Checkpoint(*row) for row in reader.checkpoints()}
+def checkpoints(reader: Reader, head: int | None = None) -> dict[str, Checkpoint]:
+    """Every stored checkpoint by name; ``head`` where it is known already."""
+    stored = {}
+    for row in reader.checkpoints():
+        cells = list(row)
+        attached = cells[4] is None
+        if attached:
+            cells[4] = head = reader.head().position if head is None else head
+        stored[row[0]] = Checkpoint(*cells, attached)  # type: ignore[call-arg]
+    return stored
 
 
 def usable(group: Group, stored: dict[str, Checkpoint]) -> bool:
@@ -49,9 +62,7 @@ def usable(group: Group, stored: dict[str, Checkpoint]) -> bool:
     root = stored.get(group.root.name)
     if root is None or root.state != "live" or root.version != group.root.version:
         return False
-    return all(
-        rollup.name in stored and stored[rollup.name].version == rollup.version for rollup in group.rollups
-    )
+    return all(rollup.name in stored and stored[rollup.name].version == rollup.version for rollup in group.rollups)
 
 
 def moving(group: Group, stored: dict[str, Checkpoint]) -> list[Rollup]:
@@ -70,58 +81,46 @@ class Inline:
     def __init__(self, groups: Iterable[Group], codec: Codec) -> None:
         self._groups = tuple(groups)
         self._codec = codec
-        self._tags = frozenset(tag for group in self._groups for tag in group.tags)
-        self._active: list[tuple[Group, frozenset[str], list[Rollup]]] | None = None
-        self._names: list[str] = []
-
-    def wants(self, tag: str) -> bool:
-        return tag in self._tags
+        self.tags = frozenset(tag for group in self._groups for tag in group.tags)
+        self._active: dict[str, list[tuple[Group, list[Rollup]]]] | None = None
 
     def forget(self) -> None:
         self._active = None
 
-    def apply(self, writer: Writer, items: list[tuple[Record, Event]], old: int, new: int) -> None:
-        if self._active is None:
-            self._load(writer, old)
-        assert self._active is not None  # noqa: S101
-        failed = False
-        for group, tags, rollups in self._active:
-            mine = [item for item in items if item[0].type in tags]
-            if mine:
-                applied = apply(writer, group, rollups, known_only(mine, tags), new)
-                if applied.failure or applied.rollup_failures:
-                    self._keep_failures(writer, group, applied, new)
-                    failed = True
-        if failed:
-            self._advance_rest(writer, old, new)
-        elif self._names and not writer.advance(self._names, old, new, now_us()):
-            raise ProjectionError(f"the checkpoints of {', '.join(self._names)} are not at {old}")
+    def apply(self, writer: Writer, items: list[Item], old: int, new: int) -> None:
+        active = self._load(writer, old) if self._active is None else self._active
+        work: dict[Group, tuple[list[Rollup], list[Item]]] = {}
+        for item in items:
+            for group, rollups in active.get(item[0].type, ()):
+                work.setdefault(group, (rollups, []))[1].append(item)
+        for group, (rollups, mine) in work.items():
+            applied = apply(writer, group, rollups, known_only(mine), new)
+            if applied.failure or applied.rollup_failures:
+                # What the append's other records did to this group stays, up to the failure; the others go on.
+                save(writer, group, rollups, checkpoints(writer, old), new, applied)
+                self._active = None
 
-    def _load(self, writer: Writer, position: int) -> None:
-        stored = checkpoints(writer)
-        active = []
+    def _load(self, writer: Writer, head: int) -> dict[str, list[tuple[Group, list[Rollup]]]]:
+        """Find the groups that can move with every append, bring them to the head, detach all others."""
+        stored = checkpoints(writer, head)
+        active: dict[str, list[tuple[Group, list[Rollup]]]] = {}
+        attached: set[str] = set()
         for group in self._groups:
-            if not usable(group, stored):
+            if not usable(group, stored) or head - stored[group.root.name].position > INLINE_LAG:
                 continue
-            root = stored[group.root.name]
-            if position - root.position > INLINE_LAG:
+            if stored[group.root.name].position < head and not catch_up(writer, self._codec, group, stored, head):
                 continue
-            if root.position < position and not catch_up(writer, self._codec, group, stored, position):
-                continue
-            active.append((group, frozenset(group.tags), moving(group, stored)))
+            rollups = moving(group, stored)
+            attached.update(member.name for member in (group.root, *rollups))
+            for tag in group.tags:
+                active.setdefault(tag, []).append((group, rollups))
+        for checkpoint in stored.values():
+            if checkpoint.attached != (checkpoint.name in attached):
+                checkpoint.attached = checkpoint.name in attached
+                checkpoint.updated_at = now_us()
+                writer.save_checkpoint(checkpoint.values())
         self._active = active
-        self._names = [name for group, _, rollups in active for name in (group.root.name, *(r.name for r in rollups))]
-
-    def _keep_failures(self, writer: Writer, group: Group, applied: Applied, new: int) -> None:
-        stored = checkpoints(writer)
-        save(writer, group, moving(group, stored), stored, new, applied)
-
-    def _advance_rest(self, writer: Writer, old: int, new: int) -> None:
-        self._active = None
-        stored = checkpoints(writer)
-        rest = [name for name in self._names if stored[name].position == old and stored[name].state == "live"]
-        if rest:
-            writer.advance(rest, old, new, now_us())
+        return active
 
 
 def save(
@@ -142,6 +141,7 @@ def save(
             checkpoint.state, checkpoint.error, checkpoint.error_position = "failed", failure.message, failure.position
         if failure is None or member is group.root:
             checkpoint.position = position
+        checkpoint.attached = False
         writer.save_checkpoint(checkpoint.values())
 
 
@@ -150,7 +150,7 @@ def catch_up(writer: Writer, codec: Codec, group: Group, stored: dict[str, Check
     after = stored[group.root.name].position
     items: list[Item] = decode(codec, writer.records(after, to, Selection(types=group.tags)))
     rollups = moving(group, stored)
-    applied = apply(writer, group, rollups, known_only(items, group.tags), to)
+    applied = apply(writer, group, rollups, known_only(items), to)
     save(writer, group, rollups, stored, to, applied)
     return applied.failure is None
 

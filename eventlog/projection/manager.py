@@ -10,14 +10,20 @@ from typing import Any, Literal, NamedTuple
 
 from eventlog.clock import from_datetime
 from eventlog.codec import Codec
-from eventlog.errors import InvalidQuery, NotFound, ProjectionError, ProjectionFailed, ProjectionPinned, ProjectionUnknown
+from eventlog.errors import (
+    InvalidQuery,
+    NotFound,
+    ProjectionError,
+    ProjectionFailed,
+    ProjectionPinned,
+    ProjectionUnknown,
+)
 from eventlog.log import EventLog
-from eventlog.projection.fold import Failure, as_dict, evolve_all, key_map, known_only, page, write_deltas
+from eventlog.projection.fold import Failure, apply, as_dict, evolve_all, key_map, known_only, page, write_deltas
 from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup, groups_of
 from eventlog.projection.machine import (
     Checkpoint,
     Inline,
-    apply,
     checkpoints,
     fresh_checkpoint,
     moving,
@@ -27,7 +33,7 @@ from eventlog.projection.machine import (
 from eventlog.projection.past import FOLD_FACTOR, PastLog, version_at
 from eventlog.projection.rebuild import Difference, rebuild, verify
 from eventlog.projection.undo import changes_between, contributions
-from eventlog.store.base import Key, Progress, Record, Selection
+from eventlog.store.base import Key, Progress, Reader, Record, RecordRow, Selection
 
 REBUILD_LAG = 50_000
 """From this lag on, and more than half the log, a rebuild is cheaper than catching up."""
@@ -35,7 +41,7 @@ Version = int | datetime | str
 
 
 class ProjectionStatus(NamedTuple):
-    """How a projection stands. ``state``: live, pinned, failed, new (not made yet), stale (older code made it), newer."""
+    """How a projection stands: live, pinned, failed, new (not made yet), stale (older code made it), or newer."""
 
     name: str
     kind: str
@@ -75,7 +81,7 @@ class Step(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """A row and the events behind it; for a rollup's row ``sources`` are the keys of the rows that have a share in it."""
+    """A row and the events behind it; for a rollup ``sources`` are the keys of the rows with a share in it."""
 
     table: str
     key: tuple[object, ...]
@@ -95,8 +101,8 @@ class Projections:
         for group in self.groups.values():
             for cls in group.root.types:
                 log.codec.learn(cls)
-        if inline:
-            log.committer.projector = Inline(self.groups.values(), log.codec)
+        # Without inline groups of its own it still detaches those that other programs keep inline.
+        log.committer.projector = Inline(self.groups.values() if inline else (), log.codec)
 
     # looking
 
@@ -219,7 +225,7 @@ class Projections:
                 return 0
             end, items = page(writer, self._codec, group.tags, after, head)
             rollups = moving(group, stored)
-            applied = apply(writer, group, rollups, known_only(items, group.tags), end)
+            applied = apply(writer, group, rollups, known_only(items), end)
             save(writer, group, rollups, stored, end, applied)
         log.committer.forget()
         if progress is not None:
@@ -282,9 +288,7 @@ class Projections:
             raise InvalidQuery(f"there is no version {version}: the log's versions are 0 to {head}")
         return version
 
-    def rollback(
-        self, to: Version, names: Iterable[str] | None = None, progress: Progress | None = None
-    ) -> int:
+    def rollback(self, to: Version, names: Iterable[str] | None = None, progress: Progress | None = None) -> int:
         """Take tables back to a version and pin them there, all groups together; returns the version.
 
         The events stay. Raises ProjectionFailed or ProjectionError when a group cannot be taken there; nothing is
@@ -298,9 +302,7 @@ class Projections:
         for group in groups:
             self._refuse_newer(group, stored)
             row = stored.get(group.root.name)
-            if row is None or not self._undoable(group, stored):
-                far.append(group)
-            elif abs(row.position - target) * FOLD_FACTOR > max(target, 1000):
+            if row is None or not self._undoable(group, stored) or _is_far(row.position, target):
                 far.append(group)
         if far:
             rebuild(self._log, far, progress, to=target, state="pinned")
@@ -341,7 +343,7 @@ class Projections:
             write_deltas(writer, rollup, {key: [sign * n for n in numbers] for key, numbers in deltas.items()})
         for member in group.members:
             row = stored[member.name]
-            row.position, row.state = target, "pinned"
+            row.position, row.state, row.attached = target, "pinned", False
             writer.save_checkpoint(row.values())
 
     def resume(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> None:
@@ -461,17 +463,18 @@ class Projections:
             raise NotFound(f"{table} has no row {', '.join(map(str, wanted))}, and never had", table=table, key=wanted)
         return Explanation(table, wanted, as_dict(row), steps, keys)
 
-    def _steps(self, reader: Any, member: Projection, key: Key) -> list[Step]:
+    def _steps(self, reader: Reader, member: Projection, key: Key) -> list[Step]:
         if isinstance(member, Journal):
             position = int(key[0])
-            rows = reader.records(position - 1, position, Selection(types=member.tags))
+            rows: list[RecordRow] = reader.records(position - 1, position, Selection(types=member.tags))
         else:
             assert isinstance(member, Entity)  # noqa: S101
             rows = reader.records_of([member.stream_of(key[0])], self._log.head().position, member.tags)
-        steps, before = [], None
+        steps: list[Step] = []
+        before: Any = None
         for row in rows:
             record = Record(*row, self._codec)
-            items = known_only([(record, record.event)], member.tags)
+            items = known_only([(record, record.event)])
             if isinstance(member, Journal):
                 after = member.make(items[0][1], record) if items else None
             else:
@@ -496,6 +499,11 @@ class Projections:
             if all(m.name in stored and stored[m.name].version == m.version for m in group.members)
         ]
         return verify(self._log, groups, progress)
+
+
+def _is_far(position: int, target: int) -> bool:
+    """Whether folding from the start is cheaper than folding the touched streams again."""
+    return abs(position - target) * FOLD_FACTOR > max(target, 1000)
 
 
 def _typed_key(member: Projection, key: Sequence[Any]) -> Key:

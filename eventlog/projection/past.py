@@ -195,5 +195,3 @@ def version_at(log: EventLog, occurred_us: int) -> int:
         else:
             high = middle - 1
     return low
-
-

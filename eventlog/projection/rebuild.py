@@ -1,4 +1,4 @@
-"""Rebuild: fold into temporary tables of a private view, copy them beside the live ones, swap. And verify, by the same fold."""
+"""Rebuild: fold into temporary tables of a private view, copy them beside the live ones, swap. Verify: same fold."""
 
 from __future__ import annotations
 
@@ -131,9 +131,7 @@ def _swap(
             catch_up(writer, log.codec, group, checkpoints(writer), transaction.head.position)
 
 
-def verify(
-    log: EventLog, groups: Sequence[Group], progress: Progress | None = None
-) -> list[Difference]:
+def verify(log: EventLog, groups: Sequence[Group], progress: Progress | None = None) -> list[Difference]:
     """Fold every event again into temporary tables and compare row by row with the live ones, at their checkpoints."""
     scratch = log.store.scratch()
     try:

@@ -39,7 +39,7 @@ def changes_between(reader: Reader, codec: Codec, group: Group, first: int, last
 
     Raises ProjectionFailed where the projection's code does not take an event.
     """
-    touched = known_only(decode(codec, reader.records(first, last, Selection(types=group.tags))), group.tags)
+    touched = known_only(decode(codec, reader.records(first, last, Selection(types=group.tags))))
     root = group.root
     if isinstance(root, Journal):
         return _journal_changes(root, touched)
@@ -58,7 +58,7 @@ def _entity_changes(
 ) -> Changes:
     keys = key_map(entity, touched)
     streams = [stream for stream, key in keys.items() if key is not None]
-    items = known_only(decode(codec, reader.records_of(streams, last, entity.tags)), entity.tags)
+    items = known_only(decode(codec, reader.records_of(streams, last, entity.tags)))
     border = next((index for index, (record, _) in enumerate(items) if record.position > first), len(items))
     rows: dict[Any, Any] = {}
     _stop(entity.name, evolve_all(entity, items[:border], keys, rows))

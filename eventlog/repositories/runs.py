@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
+from eventlog.committer import Appended
 from eventlog.errors import IllegalTransition, InvalidInput, NotFound
 from eventlog.events import Event
 from eventlog.events.runs import (
@@ -29,7 +30,7 @@ from eventlog.events.runs import (
     RunUpdated,
     Scalar,
 )
-from eventlog.log import EXISTS, Appended, Tx
+from eventlog.log import EXISTS, Tx
 from eventlog.repositories.base import Repository
 from eventlog.store.base import Durability, Filter, Record, Selection
 from projections.run_journals import RunArtifact, RunMessage, RunMetric, RunOutput
@@ -276,7 +277,7 @@ class RunsRepository(Repository):
         limit: int | None = 50,
         offset: int = 0,
     ) -> builtins.list[Run]:
-        """Runs, newest first. ``from_at`` ≤ created_at < ``to_at`` in µs; ``before``/``after`` are run ids (cursors)."""
+        """Runs, newest first. ``from_at`` ≤ created_at < ``to_at`` in µs; ``before``, ``after``: run ids (cursors)."""
         where = _filters(status, project_id, program, tag, from_at, to_at, text, parent_run_id)
         where += [] if before is None else [Filter("run_id", "<", before)]
         where += [] if after is None else [Filter("run_id", ">", after)]
@@ -313,12 +314,14 @@ class RunsRepository(Repository):
     def output(self, run_id: int) -> builtins.list[Said]:
         """What a run wrote to stdout and stderr: sizes, hashes and the tails."""
         rows: list[RunOutput] = self._journal(OUTPUTS, run_id)
-        return [Said(row, event.tail) for row in rows if isinstance(event := self._event(row.position), RunOutputCaptured)]
+        found = ((row, self._event(row.position)) for row in rows)
+        return [Said(row, event.tail) for row, event in found if isinstance(event, RunOutputCaptured)]
 
     def messages(self, run_id: int, limit: int | None = None) -> builtins.list[Said]:
         """The lines of a run's log, in order; with a limit the last ones."""
         rows: list[RunMessage] = self._journal(MESSAGES, run_id, (), limit)
-        return [Said(row, event.message) for row in rows if isinstance(event := self._event(row.position), RunMessageLogged)]
+        found = ((row, self._event(row.position)) for row in rows)
+        return [Said(row, event.message) for row, event in found if isinstance(event, RunMessageLogged)]
 
     def history(self, run_id: int) -> builtins.list[Record]:
         """Every record of a run's stream. Raises NotFound."""
@@ -402,7 +405,9 @@ def _number(value: float) -> Any:
 
 def _scalars(parameters: Mapping[str, Any]) -> dict[str, Scalar]:
     return {
-        str(name): _number(value) if isinstance(value, float) else value
+        str(name): _number(value)
+        if isinstance(value, float)
+        else value
         if value is None or isinstance(value, (str, int, bool))
         else str(value)
         for name, value in parameters.items()

@@ -114,26 +114,35 @@ def _assemble(sums: list[Values], bins: list[Values], bucket_of: Callable[[Any],
     numbers: dict[Bucket, dict[str, int]] = {}
     histograms: dict[Bucket, dict[int, int]] = {}
     for value, status, runs, wall, cpu in sums:
-        bucket = numbers.setdefault(bucket_of(value), {})
+        counted = numbers.setdefault(bucket_of(value), {})
         for name, number in (("runs", runs), (status, runs), ("wall_us_total", wall), ("cpu_us_total", cpu)):
-            bucket[name] = bucket.get(name, 0) + number
+            counted[name] = counted.get(name, 0) + number
     for value, bin_, count in bins:
         histogram = histograms.setdefault(bucket_of(value), {})
         histogram[bin_] = histogram.get(bin_, 0) + count
-    rows = []
-    for bucket, counted in sorted(numbers.items(), key=lambda item: (item[0][1] or 0, item[0][0])):
-        histogram = histograms.get(bucket, {})
-        p50, p95, p99 = percentiles(histogram.items(), (0.5, 0.95, 0.99))
-        ended = sum(counted.get(status, 0) for status in ("success", "fail", "killed", "lost"))
-        rows.append(
-            RunStatistics(
-                *bucket,
-                **counted,
-                success_rate=counted.get("success", 0) / ended if ended else None,
-                ended=sum(histogram.values()),
-                p50_us=p50,
-                p95_us=p95,
-                p99_us=p99,
-            )
-        )
-    return rows
+    return [
+        _row(bucket, counted, histograms.get(bucket, {}))
+        for bucket, counted in sorted(numbers.items(), key=lambda item: (item[0][1] or 0, item[0][0]))
+    ]
+
+
+def _row(bucket: Bucket, counted: dict[str, int], histogram: dict[int, int]) -> RunStatistics:
+    p50, p95, p99 = percentiles(histogram.items(), (0.5, 0.95, 0.99))
+    ended = sum(counted.get(status, 0) for status in ("success", "fail", "killed", "lost"))
+    return RunStatistics(
+        bucket=bucket[0],
+        bucket_start=bucket[1],
+        runs=counted["runs"],
+        success=counted.get("success", 0),
+        fail=counted.get("fail", 0),
+        killed=counted.get("killed", 0),
+        lost=counted.get("lost", 0),
+        running=counted.get("running", 0),
+        success_rate=counted.get("success", 0) / ended if ended else None,
+        wall_us_total=counted["wall_us_total"],
+        cpu_us_total=counted["cpu_us_total"],
+        ended=sum(histogram.values()),
+        p50_us=p50,
+        p95_us=p95,
+        p99_us=p99,
+    )

@@ -1,4 +1,4 @@
-"""The waist: what a record is, what a table of rows is, and what a database has to offer. Nothing here names a database."""
+"""The waist: what a record is, what a table of rows is, what a database has to offer. Nothing here names a database."""
 
 from __future__ import annotations
 
@@ -87,8 +87,10 @@ class Head(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """One condition on rows: ``column op value``. ``has`` asks a JSON object for (key, value), ``text`` for a substring
-    in any of the columns named ``a|b``."""
+    """One condition on rows: ``column op value``.
+
+    ``has`` asks a JSON object for (key, value), ``text`` for a substring in any of the columns named ``a|b``.
+    """
 
     column: str
     op: Literal["=", "!=", "<", "<=", ">", ">=", "in", "has", "text"]
@@ -103,8 +105,8 @@ class Selection(NamedTuple):
     types: tuple[str, ...] | None = None
 
 
-_FIXED = Pack(">qqqqq8i").pack
-_NO_METADATA = b""
+pack_fixed = Pack(">qqqqq8i").pack
+"""The numbers of a record in the form that is hashed: see `chain_hash`."""
 
 
 def chain_hash(
@@ -122,19 +124,22 @@ def chain_hash(
 ) -> bytes:
     """The hash of a record: SHA-256 over the previous hash and every other column.
 
-    Binary form: 32 bytes of the previous hash; position, version, schema, occurred_at, recorded_at as big-endian 64-bit
-    integers; the byte lengths of stream, type, key, actor, correlation, causation, data, metadata as big-endian 32-bit
-    integers (-1: NULL); then those values in UTF-8, in this order. ``optional`` is (key, actor, correlation, causation).
+    Binary form: 32 bytes of the previous hash; position, version, schema, occurred_at, recorded_at as big-endian
+    64-bit integers; the byte lengths of stream, type, key, actor, correlation, causation, data, metadata as
+    big-endian 32-bit integers (-1: NULL); then those values in UTF-8, in this order. ``optional`` is (key, actor,
+    correlation, causation).
     """
     if optional is None and metadata is None:
-        lengths = _FIXED(
+        lengths = pack_fixed(
             position, version, schema, occurred_at, recorded_at, len(stream), len(type_), -1, -1, -1, -1, len(data), -1
         )
         return sha256(b"".join((previous, lengths, stream, type_, data))).digest()
     texts = [None if text is None else text.encode() for text in optional or (None,) * 4]
     sizes = [-1 if text is None else len(text) for text in (*texts, data, metadata)]
-    fixed = _FIXED(position, version, schema, occurred_at, recorded_at, len(stream), len(type_), *sizes)
-    return sha256(b"".join((previous, fixed, stream, type_, *(t or b"" for t in texts), data, metadata or b""))).digest()
+    fixed = pack_fixed(position, version, schema, occurred_at, recorded_at, len(stream), len(type_), *sizes)
+    return sha256(
+        b"".join((previous, fixed, stream, type_, *(t or b"" for t in texts), data, metadata or b""))
+    ).digest()
 
 
 def hash_of(previous: bytes, row: RecordRow) -> bytes:
@@ -262,7 +267,7 @@ class QueryReader(Protocol):
         limit: int | None = None,
         in_stream: bool = False,
     ) -> list[RecordRow]:
-        """Records with ``after < position <= to`` in order of position (``in_stream``: of version, bounds are versions)."""
+        """Records with ``after < position <= to`` in order of position; ``in_stream``: versions instead."""
 
     def records_of(self, streams: Iterable[str], to: int, types: Sequence[str]) -> list[RecordRow]:
         """Every record of these streams and types up to a position, in order of position."""
@@ -335,9 +340,6 @@ class Writer(Reader, Protocol):
     def save_checkpoint(self, values: Values) -> None:
         """Insert or replace one row of the checkpoint table."""
 
-    def advance(self, names: Sequence[str], old: int, new: int, now: int) -> bool:
-        """Move live checkpoints from ``old`` to ``new``; False when one of them was not there."""
-
     def forget_checkpoint(self, name: str) -> None:
         """Remove a checkpoint."""
 
@@ -406,8 +408,13 @@ class Scratch(Writer, Protocol):
 class Store(Protocol):
     """One database that holds one log."""
 
-    url: str
-    path: Path | None
+    @property
+    def url(self) -> str:
+        """Where the log is."""
+
+    @property
+    def path(self) -> Path | None:
+        """The log's file, where it has one."""
 
     def reader(self) -> AbstractContextManager[Reader]:
         """A short read; leave the context before doing anything slow."""
@@ -418,11 +425,11 @@ class Store(Protocol):
     def begin(self, durability: Durability) -> Writer:
         """Take the writer lock and begin. Raises LogBusy, LogReadOnly, DiskFull."""
 
-    def commit(self, writer: Writer, head: Head | None) -> None:
+    def commit(self, writer: Any, head: Head | None) -> None:
         """Commit; ``head`` is what the last record is then, None when none was added. A failure is told truly."""
 
-    def rollback(self, writer: Writer, error: BaseException | None = None) -> None:
-        """Undo everything since `begin` and give the lock back; ``error`` is why, a disk's error drops the connection."""
+    def rollback(self, writer: Any, error: BaseException | None = None) -> None:
+        """Undo everything since `begin`, give the lock back; where ``error`` is the disk's, drop the connection."""
 
     def translate(self, error: BaseException) -> BaseException:
         """A driver's error as one of ours; any other error as it is."""

@@ -1,4 +1,4 @@
-"""What the machine must be like for a SQLite log to be safe: file system, free space, SQLite version, one SQLite library."""
+"""What a machine must be like for a SQLite log to be safe: file system, free space, SQLite version, one library."""
 
 from __future__ import annotations
 

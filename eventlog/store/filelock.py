@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import random
+import secrets
 import time
 
 from eventlog.errors import LogBusy, LogReadOnly
+
+_TOKEN = 16
 
 
 class FileLock:
@@ -22,21 +26,35 @@ class FileLock:
         self.path = path
         self.timeout_s = timeout_s
         self._fd = -1
+        self._mark: mmap.mmap | None = None
+        self._token = secrets.token_bytes(_TOKEN)
 
-    def acquire(self, timeout_s: float | None = None) -> None:
-        """Take the lock. Raises LogBusy when it cannot be had in time, LogReadOnly when the file cannot be made."""
-        if self._fd < 0:
-            self._open()
+    def acquire(self, timeout_s: float | None = None) -> bool:
+        """Take the lock; True when somebody else held it since this one last did.
+
+        Raises LogBusy when it cannot be had in time, LogReadOnly when the file cannot be made.
+        """
+        if self._mark is None:
+            self._mark = self._open()
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._wait(self.timeout_s if timeout_s is None else timeout_s)
+        # The file holds the token of its last holder: whoever finds its own need not look what others wrote.
+        if self._mark[:] == self._token:
+            return False
+        self._mark[:] = self._token
+        return True
 
-    def _open(self) -> None:
+    def _open(self) -> mmap.mmap:
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise LogReadOnly(f"cannot write {self.path}: {error.strerror}; nothing was written") from error
+            if os.fstat(self._fd).st_size < _TOKEN:
+                os.pwrite(self._fd, bytes(_TOKEN), 0)
+            return mmap.mmap(self._fd, _TOKEN)
+        except (OSError, ValueError) as error:
+            self.close()
+            raise LogReadOnly(f"cannot write {self.path}: {error}; nothing was written") from error
 
     def _wait(self, timeout_s: float) -> None:
         # Polling, because flock has no time-out; short steps with jitter keep tight-loop writers fair.
@@ -62,6 +80,10 @@ class FileLock:
 
     def close(self) -> None:
         """Close the side file; in a forked child this leaves the parent's lock alone."""
+        if self._mark is not None:
+            self._mark.close()
+        self._mark = None
+        self._token = secrets.token_bytes(_TOKEN)
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):

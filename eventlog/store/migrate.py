@@ -23,6 +23,9 @@ from eventlog.store.sqlite import APPLICATION_ID, LOCK_TIMEOUT_S, SQLiteStore
 _PLACES = (Path(__file__).parent.parent / "migrations", Path(__file__).parent.parent.parent / "migrations")
 
 
+_TRIGGERS_OF_EVENTS = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'events'"
+
+
 class Migration(NamedTuple):
     """One step of the schema."""
 
@@ -71,7 +74,7 @@ def statements(script: str) -> Iterator[str]:
 def open_store(
     path: Path, *, writable: bool, create: bool, timeout_s: float = LOCK_TIMEOUT_S, vfs: str = ""
 ) -> SQLiteStore:
-    """The store of a file, with its schema up to date. Raises LogMissing, NotALog, SchemaTooNew, UnsupportedFilesystem."""
+    """The store of a file, its schema up to date. Raises LogMissing, NotALog, SchemaTooNew, UnsupportedFilesystem."""
     environment.check_filesystem(path)
     if not path.exists():
         if not (create and writable):
@@ -80,7 +83,7 @@ def open_store(
     elif path.is_dir():
         raise NotALog(f"{path} is a folder, not an event log; nothing was changed")
     elif path.stat().st_size == 0:
-        raise NotALog(f"{path} is an empty file, not an event log; remove it to have a log created. Nothing was changed")
+        raise NotALog(f"{path} is an empty file, not an event log; remove it to have one created. Nothing was changed")
     store = SQLiteStore(path, writable=writable, timeout_s=timeout_s, vfs=vfs)
     try:
         version = _version(store)
@@ -269,17 +272,17 @@ def _triggers() -> dict[str, str]:
 def trigger_problems(store: SQLiteStore) -> list[str]:
     """Triggers of the events table that are missing, changed or not ours."""
     with store.reader() as reader:
-        rows = reader.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'events'")
-        found = dict(rows.fetchall())
+        found = dict(reader.execute(_TRIGGERS_OF_EVENTS).fetchall())
     wanted = _triggers()
     problems = [f"the trigger {name} is missing" for name in wanted.keys() - found.keys()]
-    problems += [f"the trigger {name} was changed" for name in wanted.keys() & found.keys() if found[name] != wanted[name]]
+    both = wanted.keys() & found.keys()
+    problems += [f"the trigger {name} was changed" for name in both if found[name] != wanted[name]]
     problems += [f"the trigger {name} on events is not ours" for name in found.keys() - wanted.keys()]
     return sorted(problems)
 
 
 def _restore_triggers(connection: sqlite3.Connection) -> None:
-    found = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'events'"))
+    found = dict(connection.execute(_TRIGGERS_OF_EVENTS))
     connection.execute("BEGIN IMMEDIATE")
     for name in found.keys() - {name for name, sql in _triggers().items() if found.get(name) == sql}:
         connection.execute(f'DROP TRIGGER "{name}"')

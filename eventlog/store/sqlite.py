@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import sqlite3
+import sys
 import threading
 import time
 import weakref
@@ -39,6 +40,7 @@ APPLICATION_ID = 0x45764C67
 """``EvLg``, in the header of every log, so that `file` and we can tell it from other databases."""
 LOCK_TIMEOUT_S = 10.0
 _SPACE_CHECK_S = 0.25
+_FILES_CHECK_S = 0.001
 _FORK_WAIT_S = 1.0
 _FAULTS = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FULL")
 _SYNCHRONOUS = {"full": "FULL", "process": "NORMAL"}
@@ -57,7 +59,7 @@ class _ThreadReader:
 
 
 class SQLiteStore:
-    """See `eventlog.store.base.Store`. ``vfs`` names a SQLite VFS; ``timeout_s`` is how long a writer waits for others."""
+    """See `eventlog.store.base.Store`. ``vfs`` names a SQLite VFS; ``timeout_s``: how long a writer waits."""
 
     def __init__(self, path: Path, *, writable: bool = True, timeout_s: float = LOCK_TIMEOUT_S, vfs: str = "") -> None:
         self.path = path
@@ -73,10 +75,12 @@ class SQLiteStore:
         self._writing = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._session: WriteSession | None = None
-        self._seen = -1
+        self._seen = False
         self._wal_inode = 0
         self._durability: Durability = "full"
+        self._files_checked = 0.0
         self._space_checked = 0.0
+        self._modules = 0
         self._immutable = False
         self._closed = False
         self._forked_in_use = False
@@ -134,7 +138,6 @@ class SQLiteStore:
         )
 
     def _own_descriptors(self) -> int:
-        # A closed connection's descriptor may live on until the file's locks are gone, hence counting connections twice.
         stores = [store for store in _stores if store.path == self.path]
         return sum(len(s._readers) + len(s._scratches) + (s._writer is not None) for s in stores)
 
@@ -155,8 +158,9 @@ class SQLiteStore:
     def begin(self, durability: Durability) -> WriteSession:
         self._writing.acquire()
         try:
-            self._check_usable()
-            self.lock.acquire()
+            if self._closed or self._forked_in_use:
+                self._check_usable()
+            changed = self.lock.acquire()
             try:
                 session = self._session or self._open_writer()
                 self._check_files()
@@ -164,9 +168,8 @@ class SQLiteStore:
                     session.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
                     self._durability = durability
                 session.execute("BEGIN IMMEDIATE")
-                seen = session.execute("PRAGMA data_version").fetchone()[0]
-                session.changed = seen != self._seen
-                self._seen = seen
+                session.changed = changed or not self._seen
+                self._seen = True
                 return session
             except BaseException:
                 self._abandon()
@@ -196,7 +199,7 @@ class SQLiteStore:
         except sqlite3.Error:
             self._abandon()
         finally:
-            self._seen = -1
+            self._seen = False
             self.lock.release()
             self._writing.release()
 
@@ -213,8 +216,8 @@ class SQLiteStore:
         except (sqlite3.Error, EventLogError) as second:
             self._abandon()
             raise OutcomeUnknown(
-                f"the commit failed ({error}) and the log cannot be reopened ({second}): whether the events were stored "
-                "is not known. Retry with a key",
+                f"the commit failed ({error}) and the log cannot be reopened ({second}): whether the events were "
+                "stored is not known. Retry with a key",
                 position=head.position,
             ) from error
         if row is None or row[0] != head.hash:
@@ -223,7 +226,7 @@ class SQLiteStore:
     def _abandon(self) -> None:
         """Give up the writing connection; its uncommitted work is undone."""
         connection, self._writer, self._session = self._writer, None, None
-        self._seen = -1
+        self._seen = False
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
@@ -256,7 +259,14 @@ class SQLiteStore:
         return self._session
 
     def _check_files(self) -> None:
-        """Before each transaction: is the -wal still the file we write to, and is there room?"""
+        """Before a transaction: is the -wal still the file we write to, is there room, is this the only library?"""
+        now = time.monotonic()
+        if now < self._files_checked + _FILES_CHECK_S:
+            return
+        self._files_checked = now
+        if now > self._space_checked + _SPACE_CHECK_S:
+            environment.check_space(self.path.parent)
+            self._space_checked = now
         try:
             inode = os.stat(self._wal).st_ino
         except FileNotFoundError:
@@ -269,12 +279,13 @@ class SQLiteStore:
                     "dropped its locks); nothing was written. Close the log and open it again"
                 )
             self._wal_inode = inode
-        if environment.foreign_engine():
-            environment.check_engines(self.path, self._own_descriptors())
-        now = time.monotonic()
-        if now - self._space_checked > _SPACE_CHECK_S:
-            environment.check_space(self.path.parent)
-            self._space_checked = now
+        modules = len(sys.modules)
+        if modules != self._modules:
+            # Something was imported since the last look: another SQLite library, perhaps.
+            if environment.foreign_engine():
+                environment.check_engines(self.path, self._own_descriptors())
+            else:
+                self._modules = modules
 
     def exclusively(self, sql: Iterable[str]) -> None:
         """Run statements that no transaction may hold, alone on the file."""
@@ -288,7 +299,7 @@ class SQLiteStore:
             except sqlite3.Error as error:
                 raise self._translate(error) from error
             finally:
-                self._seen = -1
+                self._seen = False
                 self.lock.release()
 
     # faults
@@ -365,7 +376,7 @@ class SQLiteStore:
     # fork
 
     def before_fork(self) -> bool:
-        """SQLite must not be carried over a fork: close what is at rest. True when this thread holds the writing lock."""
+        """SQLite must not be carried over a fork: close what is at rest. True when this thread has the writing lock."""
         if not self._writing.acquire(timeout=_FORK_WAIT_S):
             return False
         if not self._in_use():
@@ -388,7 +399,7 @@ class SQLiteStore:
         if self._finalizer is not None:
             self._finalizer.detach()
         self._writer = self._session = None
-        self._seen = -1
+        self._seen = False
         self._readers = weakref.WeakSet()
         self._scratches = weakref.WeakSet()
         self._local = threading.local()
@@ -431,8 +442,4 @@ def _after_fork_in_child() -> None:
         store.after_fork_in_child()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
-
-
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -24,6 +24,7 @@ from eventlog.store.base import (
 
 _ALL = ", ".join(COLUMNS)
 _INSERT_RECORD = f"INSERT INTO events ({_ALL}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_BY_KEY = f"SELECT {_ALL} FROM events WHERE key = ?"
 _HEAD = "SELECT position, hash, recorded_at FROM events ORDER BY position DESC LIMIT 1"
 _STREAM_VERSION = "SELECT version FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
 _CHECKPOINTS = f"SELECT {', '.join(CHECKPOINT_COLUMNS)} FROM projections ORDER BY name"
@@ -96,7 +97,8 @@ class Session:
         return row[0] if row else 0
 
     def record_with_key(self, key: str) -> RecordRow | None:
-        return self.execute(f"SELECT {_ALL} FROM events WHERE key = ?", (key,)).fetchone()
+        row: RecordRow | None = self.execute(_BY_KEY, (key,)).fetchone()
+        return row
 
     def streams_of(self, category: str) -> list[str]:
         sql = "SELECT DISTINCT stream FROM events WHERE stream >= ? AND stream < ?"
@@ -179,10 +181,6 @@ class WriteSession(Session):
 
     def save_checkpoint(self, values: Values) -> None:
         self.execute(_SAVE_CHECKPOINT, values)
-
-    def advance(self, names: Sequence[str], old: int, new: int, now: int) -> bool:
-        cursor = self.execute(_advance_sql(len(names)), (new, now, *names, old))
-        return cursor.rowcount == len(names)
 
     def forget_checkpoint(self, name: str) -> None:
         self.execute("DELETE FROM projections WHERE name = ?", (name,))
@@ -344,14 +342,6 @@ def _load_sql(table: Table, count: int) -> str:
         return f"SELECT {names} FROM {table.name} WHERE {table.key[0]} IN ({_marks(count)})"
     rows = ", ".join([f"({_marks(len(table.key))})"] * count)
     return f"SELECT {names} FROM {table.name} WHERE ({', '.join(table.key)}) IN (VALUES {rows})"
-
-
-@lru_cache(maxsize=64)
-def _advance_sql(count: int) -> str:
-    return (
-        f"UPDATE projections SET position = ?, updated_at = ? WHERE name IN ({_marks(count)}) "
-        "AND position = ? AND state = 'live'"
-    )
 
 
 @lru_cache(maxsize=256)

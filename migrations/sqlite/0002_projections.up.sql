@@ -3,7 +3,7 @@ CREATE TABLE projections (
     kind           TEXT NOT NULL,
     version        INTEGER NOT NULL,
     fingerprint    TEXT NOT NULL,
-    position       INTEGER NOT NULL,
+    position       INTEGER, -- NULL: at the head, every append brings it along
     state          TEXT NOT NULL CHECK (state IN ('live', 'pinned', 'failed')),
     error          TEXT,
     error_position INTEGER,

@@ -17,7 +17,7 @@ from eventlog.store.filelock import FileLock
 from eventlog.store.migrate import open_store, trigger_problems
 from eventlog.store.sqlite import LOCK_TIMEOUT_S, SQLiteStore
 
-_PRAGMAS = ("journal_mode", "page_size", "page_count", "freelist_count", "auto_vacuum", "user_version", "application_id")
+_PRAGMAS = ("journal_mode", "page_size", "page_count", "freelist_count", "auto_vacuum", "user_version")
 CHECK_ROWS = 100
 
 
@@ -34,7 +34,7 @@ def status(log: EventLog) -> dict[str, Any]:
     with store.reader() as reader:
         settings = {name: reader.execute(f"PRAGMA {name}").fetchone()[0] for name in _PRAGMAS}
         tables = [row[0] for row in reader.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")]
-        rows = {name: reader.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}  # noqa: S608
+        rows = {name: reader.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}
         head = reader.head()
     return {
         "url": store.url,
@@ -179,14 +179,12 @@ def restore(source: Path, target: Path, *, force: bool = False, progress: Progre
 
 def _set_aside(target: Path) -> None:
     """Checkpoint an old log into one file and rename it, so that its -wal does not meet the new one."""
-    with contextlib.suppress(sqlite3.Error):
-        with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection = sqlite3.connect(target, isolation_level=None)
+    with contextlib.closing(connection), contextlib.suppress(sqlite3.Error):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     kept = target.with_name(f"{target.name}.replaced-{secrets.token_hex(4)}")
     os.replace(target, kept)
     for end in ("-wal", "-shm"):
         side = Path(f"{target}{end}")
         if side.exists():
             os.replace(side, f"{kept}{end}")
-
-
