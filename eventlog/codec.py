@@ -52,6 +52,7 @@ class Codec:
     def __init__(self, events: Iterable[type[Event]] = (), upcasters: Iterable[Upcaster] = ()) -> None:
         self._by_class: dict[type, _Kind] = {}
         self._by_tag: dict[str, _Kind] = {}
+        self.current: dict[str, tuple[int, Callable[[bytes | str], Event]]] = {}
         self._upcasters = {(step.tag, step.from_schema): step.convert for step in upcasters}
         for cls in (*EVENTS, *events):
             self.learn(cls)
@@ -69,6 +70,7 @@ class Codec:
         kind = _Kind(cls, tag, tag.encode(), cls.schema_version, msgspec.json.Decoder(cls).decode)
         self._by_class[cls] = kind
         self._by_tag[tag] = kind
+        self.current[tag] = (kind.schema, kind.decode)
 
     def knows(self, tag: str) -> bool:
         """Whether a class is known for this tag."""

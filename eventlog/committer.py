@@ -199,7 +199,11 @@ class Transaction:
         projector = self._projector
         if projector is not None:
             tags, codec = projector.tags, self._codec
-            items = [(Record(*row, codec), event) for row, event in zip(rows, events, strict=True) if row[3] in tags]
+            items = [
+                (Record(*row, codec), event)
+                for row, event in zip(rows, events, strict=True)
+                if row[3] in tags and type(event) is not UnknownEvent
+            ]
             projector.apply(self.writer, items, rows[0][0] - 1, rows[-1][0])
 
     def stream_version(self, stream: str) -> int:

@@ -54,8 +54,10 @@ class RunArtifact(Row, frozen=True):
 
 def run_id_of(record: Record) -> int | None:
     """The run to whose stream a record belongs."""
-    category, _, number = record.stream.partition("-")
-    return int(number) if category == "run" and number.isdecimal() and number.isascii() else None
+    stream = record.stream
+    if stream.startswith("run-") and stream[4:].isdecimal() and stream.isascii():
+        return int(stream[4:])
+    return None
 
 
 def metric(event: RunMetricLogged, record: Record) -> RunMetric | None:

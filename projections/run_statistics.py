@@ -12,7 +12,7 @@ from projections.runs import Run
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
-_PERIODS = (("hour", HOUR_US), ("day", DAY_US))
+Period = tuple[str, int, str, str, str]
 
 
 class RunStatistic(Row, frozen=True):
@@ -40,25 +40,30 @@ class RunDuration(Row, frozen=True):
     runs: int
 
 
-def statistics(run: Run) -> Iterable[tuple[str, int, str, str, str, int, int, int]]:
+def statistics(run: Run) -> Iterable[tuple[Period, tuple[int, int, int]]]:
     """What a run adds to the statistics."""
     wall = run.wall_us or 0
     cpu = (run.cpu_user_us or 0) + (run.cpu_system_us or 0)
     project = run.project_id or ""
-    start = run.started_at
+    start, program, status = run.started_at, run.program, run.status
+    numbers = (1, wall, cpu)
     return [
-        (period, start - start % length, project, run.program, run.status, 1, wall, cpu) for period, length in _PERIODS
+        (("hour", start - start % HOUR_US, project, program, status), numbers),
+        (("day", start - start % DAY_US, project, program, status), numbers),
     ]
 
 
-def durations(run: Run) -> Iterable[tuple[str, int, str, str, str, int, int]]:
+def durations(run: Run) -> Iterable[tuple[tuple[str, int, str, str, str, int], tuple[int]]]:
     """What a run adds to the histogram of durations: nothing while it has none."""
     if run.wall_us is None:
         return []
     bin_ = bin_of(run.wall_us)
     project = run.project_id or ""
-    start = run.started_at
-    return [(period, start - start % length, project, run.program, run.status, bin_, 1) for period, length in _PERIODS]
+    start, program, status = run.started_at, run.program, run.status
+    return [
+        (("hour", start - start % HOUR_US, project, program, status, bin_), (1,)),
+        (("day", start - start % DAY_US, project, program, status, bin_), (1,)),
+    ]
 
 
 projections = (

@@ -1,10 +1,10 @@
-"""One function applies a batch of records to a group's tables: appending, catching up and rebuilding all use it."""
+"""One function says what a batch of records does to a group's tables: appending, catching up, rebuilding all use it."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,13 +12,14 @@ import msgspec
 from eventlog.codec import Codec
 from eventlog.errors import DecodeError
 from eventlog.events import UnknownEvent
-from eventlog.projection.kinds import Entity, Group, Journal, Rollup
+from eventlog.projection.kinds import Contribution, Entity, Group, Journal, Rollup
 from eventlog.store.base import Key, Reader, Record, RecordRow, Selection, Values, Writer
 
 Item = tuple[Record, Any]
 Change = tuple[Any, Any]
 """A row before and after; None where there is none."""
 PAGE = 8192
+MAX_SUMS = 100_000
 
 
 class Failure(NamedTuple):
@@ -28,43 +29,72 @@ class Failure(NamedTuple):
     message: str
 
 
-class Applied(NamedTuple):
-    """What came of a batch: the failure of the root (its tables are true up to the record before), and of rollups."""
+class Broken(NamedTuple):
+    """What stands for an event that does not decode."""
 
-    failure: Failure | None
-    rollup_failures: dict[str, Failure]
+    problem: str
 
 
 Deltas = dict[Key, list[int]]
 
 
-def apply(writer: Writer, group: Group, rollups: Sequence[Rollup], items: Sequence[Item], to: int) -> Applied:
-    """Bring a group's tables from before ``items`` to after them. The checkpoint is the caller's to save."""
+class Plan:
+    """What a batch of records does to a group's tables, computed and not yet written.
+
+    ``failure``: the root's own code failed there, and the plan ends before; ``rollup_failures``: those of its rollups.
+    """
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.fresh: list[Values] = []
+        self.updated: list[Values] = []
+        self.gone: list[Key] = []
+        self.deltas: dict[Rollup, Deltas] = {}
+        self.failure: Failure | None = None
+        self.rollup_failures: dict[str, Failure] = {}
+
+    def write(self, writer: Writer) -> None:
+        """Write it; the checkpoint is the caller's to save."""
+        table = self.group.root.table
+        writer.insert(table, self.fresh)
+        writer.update(table, self.updated)
+        writer.delete(table, self.gone)
+        for rollup, deltas in self.deltas.items():
+            write_deltas(writer, rollup, deltas)
+
+
+def plan(
+    reader: Reader,
+    group: Group,
+    rollups: Sequence[Rollup],
+    items: Sequence[Item],
+    to: int,
+    sums: dict[Rollup, Deltas] | None = None,
+) -> Plan:
+    """How a group's tables get from before ``items`` to after them; ``to`` is the position after them.
+
+    With ``sums`` what rollups gain is added there, to be written later, and not part of the plan.
+    """
+    made = Plan(group)
     root = group.root
-    if isinstance(root, Entity):
-        changes, failure = _apply_entity(writer, root, items)
-    else:
-        changes, failure = _apply_journal(writer, root, items)
-    failures: dict[str, Failure] = {}
+    changes = _plan_entity(reader, root, items, made) if isinstance(root, Entity) else _plan_journal(root, items, made)
     for rollup in rollups:
         try:
-            deltas = sum_up(rollup, changes)
+            if sums is None:
+                made.deltas[rollup] = _non_zero(sum_up(rollup, changes, {}))
+            else:
+                sum_up(rollup, changes, sums[rollup])
         except Exception as error:
-            failures[rollup.name] = Failure(to, f"{type(error).__name__}: {error}")
-        else:
-            write_deltas(writer, rollup, deltas)
-    return Applied(failure, failures)
+            made.rollup_failures[rollup.name] = Failure(to, f"{type(error).__name__}: {error}")
+    return made
 
 
-def _apply_entity(writer: Writer, entity: Entity[Any], items: Sequence[Item]) -> tuple[list[Change], Failure | None]:
+def _plan_entity(reader: Reader, entity: Entity[Any], items: Sequence[Item], made: Plan) -> list[Change]:
     keys = key_map(entity, items)
-    before = writer.load(entity.table, [(key,) for key in dict.fromkeys(keys.values()) if key is not None])
+    before = reader.load(entity.table, [(key,) for key in dict.fromkeys(keys.values()) if key is not None])
     rows: dict[Any, Any] = {key[0]: row for key, row in before.items()}
-    failure = evolve_all(entity, items, keys, rows)
+    made.failure = evolve_all(entity, items, keys, rows)
     changes: list[Change] = []
-    fresh: list[Values] = []
-    updated: list[Values] = []
-    gone: list[Key] = []
     dump = entity.table.dump
     for key, row in rows.items():
         old = before.get((key,))
@@ -72,15 +102,19 @@ def _apply_entity(writer: Writer, entity: Entity[Any], items: Sequence[Item]) ->
             continue
         changes.append((old, row))
         if old is None:
-            fresh.append(dump(row))
+            made.fresh.append(dump(row))
         elif row is None:
-            gone.append((key,))
+            made.gone.append((key,))
         else:
-            updated.append(dump(row))
-    writer.insert(entity.table, fresh)
-    writer.update(entity.table, updated)
-    writer.delete(entity.table, gone)
-    return changes, failure
+            made.updated.append(dump(row))
+    return changes
+
+
+def _plan_journal(journal: Journal[Any], items: Sequence[Item], made: Plan) -> list[Change]:
+    rows, made.failure = journal_rows(journal, items)
+    dump = journal.table.dump
+    made.fresh = [dump(row) for row in rows]
+    return [(None, row) for row in rows]
 
 
 def key_map(entity: Entity[Any], items: Iterable[Item]) -> dict[str, Any]:
@@ -99,24 +133,17 @@ def evolve_all(
         for record, event in items:
             key = keys[record.stream]
             if key is not None:
-                rows[key] = evolve(get(key), _known(event), record)
+                rows[key] = evolve(get(key), event, record)
     except Exception as error:
         assert record is not None  # noqa: S101
-        return Failure(record.position, f"{type(error).__name__}: {error}")
+        return _failure(record, event, error)
     return None
 
 
-def _known(event: Any) -> Any:
-    if isinstance(event, DecodeError):
-        raise event
-    return event
-
-
-def _apply_journal(writer: Writer, journal: Journal[Any], items: Sequence[Item]) -> tuple[list[Change], Failure | None]:
-    rows, failure = journal_rows(journal, items)
-    dump = journal.table.dump
-    writer.insert(journal.table, [dump(row) for row in rows])
-    return [(None, row) for row in rows], failure
+def _failure(record: Record, event: Any, error: Exception) -> Failure:
+    if isinstance(event, Broken):
+        return Failure(record.position, f"the record does not decode: {event.problem}")
+    return Failure(record.position, f"{type(error).__name__}: {error}")
 
 
 def journal_rows(journal: Journal[Any], items: Iterable[Item]) -> tuple[list[Any], Failure | None]:
@@ -125,35 +152,41 @@ def journal_rows(journal: Journal[Any], items: Iterable[Item]) -> tuple[list[Any
     record: Record | None = None
     try:
         for record, event in items:
-            row = journal.make(_known(event), record)
+            row = journal.make(event, record)
             if row is not None:
                 rows.append(row)
     except Exception as error:
         assert record is not None  # noqa: S101
-        return rows, Failure(record.position, f"{type(error).__name__}: {error}")
+        return rows, _failure(record, event, error)
     return rows, None
 
 
-def sum_up(rollup: Rollup, changes: Iterable[Change]) -> Deltas:
-    """What changes of the source add to, and take from, a rollup's rows."""
-    deltas: Deltas = {}
-    width = len(rollup.table.key)
+def sum_up(rollup: Rollup, changes: Iterable[Change], deltas: Deltas) -> Deltas:
+    """Add to ``deltas`` what changes of the source give to, and take from, a rollup's rows."""
     contribute = rollup.contribute
     for old, new in changes:
-        taken = () if old is None else contribute(old)
         given = () if new is None else contribute(new)
-        if taken == given:
-            continue
-        for values, sign in ((taken, -1), (given, 1)):
-            for value in values:
-                key = value[:width]
-                numbers = deltas.get(key)
-                if numbers is None:
-                    deltas[key] = [sign * number for number in value[width:]]
-                else:
-                    for index, number in enumerate(value[width:]):
-                        numbers[index] += sign * number
+        if old is not None:
+            taken = contribute(old)
+            if taken == given:
+                continue
+            _add(deltas, taken, -1)
+        _add(deltas, given, 1)
+    return deltas
+
+
+def _non_zero(deltas: Deltas) -> Deltas:
     return {key: numbers for key, numbers in deltas.items() if any(numbers)}
+
+
+def _add(deltas: Deltas, contributions: Iterable[Contribution], sign: int) -> None:
+    for key, numbers in contributions:
+        held = deltas.get(key)
+        if held is None:
+            deltas[key] = [sign * number for number in numbers]
+        else:
+            for index, number in enumerate(numbers):
+                held[index] += sign * number
 
 
 def write_deltas(writer: Writer, rollup: Rollup, deltas: Deltas) -> None:
@@ -162,48 +195,82 @@ def write_deltas(writer: Writer, rollup: Rollup, deltas: Deltas) -> None:
 
 
 def decode(codec: Codec, rows: Iterable[RecordRow]) -> list[Item]:
-    """Stored rows with their events; one that does not decode carries its error, for whoever needs it to meet."""
+    """Stored rows as records with their events, without those this program does not know.
+
+    A record that does not decode carries a `Broken` in place of its event, for the projections that want it to meet.
+    """
     items: list[Item] = []
+    current = codec.current
     for row in rows:
         record = Record(*row, codec)
+        kind = current.get(row[3])
         try:
-            items.append((record, codec.decode(record.type, record.schema, record.data)))
-        except DecodeError as error:
-            items.append((record, error))
+            if kind is not None and kind[0] == row[4]:
+                items.append((record, kind[1](row[11])))
+            else:
+                event = codec.decode(row[3], row[4], row[11])
+                if type(event) is not UnknownEvent:
+                    items.append((record, event))
+        except (DecodeError, msgspec.DecodeError, RecursionError) as error:
+            items.append((record, Broken(str(error))))
     return items
 
 
-def known_only(items: list[Item]) -> list[Item]:
-    """Without the events of a newer schema than this program knows: those are passed over."""
-    return [item for item in items if type(item[1]) is not UnknownEvent]
+class Folder:
+    """Folds long ranges of records into tables, page by page: what rebuilding, verifying and the far past share.
 
+    The sums of rollups are kept in memory and written when there are many, because most keys come again.
+    """
 
-def fold_range(
-    writer: Writer,
-    codec: Codec,
-    groups: Sequence[Group],
-    after: int,
-    to: int,
-    progress: Callable[[int], None] | None = None,
-) -> dict[str, Failure]:
-    """Apply every record of ``(after, to]`` to empty or matching tables; returns failures by root and by rollup."""
-    failures: dict[str, Failure] = {}
-    tags = tuple(dict.fromkeys(tag for group in groups for tag in group.tags))
-    with no_collection():
-        while after < to:
-            end, items = page(writer, codec, tags, after, to)
-            by_group = _split(groups, items)
-            for group in groups:
-                if group.root.name not in failures:
-                    rollups = [rollup for rollup in group.rollups if rollup.name not in failures]
-                    applied = apply(writer, group, rollups, by_group[group], end)
-                    failures.update(applied.rollup_failures)
-                    if applied.failure is not None:
-                        failures[group.root.name] = applied.failure
-            after = end
-            if progress is not None:
-                progress(after)
-    return failures
+    def __init__(
+        self,
+        writer: Writer,
+        codec: Codec,
+        groups: Sequence[Group],
+        writing: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._writer = writer
+        self._codec = codec
+        self._writing = writing
+        self._groups = list(groups)
+        self._sums: dict[Rollup, Deltas] = {rollup: {} for group in groups for rollup in group.rollups}
+        self._tags = tuple(dict.fromkeys(tag for group in groups for tag in group.tags))
+        self.failures: dict[str, Failure] = {}
+
+    def fold(self, after: int, to: int, progress: Callable[[int], None] | None = None) -> None:
+        """Apply every record of ``(after, to]``; what fails is kept in ``failures``, by root and by rollup."""
+        with no_collection():
+            while after < to:
+                end, items = page(self._writer, self._codec, self._tags, after, to)
+                after = end
+                self._apply(items, end)
+                if progress is not None:
+                    progress(end)
+        self._write([], flush=True)
+
+    def _apply(self, items: list[Item], end: int) -> None:
+        plans = []
+        by_group = _split(self._groups, items)
+        for group in self._groups:
+            if group.root.name not in self.failures:
+                rollups = [rollup for rollup in group.rollups if rollup.name not in self.failures]
+                made = plan(self._writer, group, rollups, by_group[group], end, self._sums)
+                self.failures.update(made.rollup_failures)
+                if made.failure is not None:
+                    self.failures[group.root.name] = made.failure
+                plans.append(made)
+        self._write(plans, flush=sum(map(len, self._sums.values())) > MAX_SUMS)
+
+    def _write(self, plans: list[Plan], *, flush: bool) -> None:
+        with self._writing():
+            for made in plans:
+                made.write(self._writer)
+            if flush:
+                for rollup, deltas in self._sums.items():
+                    write_deltas(
+                        self._writer, rollup, {key: numbers for key, numbers in deltas.items() if any(numbers)}
+                    )
+                    deltas.clear()
 
 
 def _split(groups: Sequence[Group], items: list[Item]) -> dict[Group, list[Item]]:
@@ -213,7 +280,7 @@ def _split(groups: Sequence[Group], items: list[Item]) -> dict[Group, list[Item]
     for group in groups:
         for tag in group.tags:
             takers.setdefault(tag, []).append(mine[group])
-    for item in known_only(items):
+    for item in items:
         for taker in takers[item[0].type]:
             taker.append(item)
     return mine

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
 from eventlog.errors import ProjectionError
 from eventlog.events import Event, event_type
-from eventlog.store.base import Record, Table, Values
+from eventlog.store.base import Record, Table
 
 R = TypeVar("R", bound=msgspec.Struct)
+Contribution = tuple[tuple[Any, ...], Sequence[int]]
 Evolve = Callable[[R | None, Any, Record], R | None]
 
 
@@ -45,6 +47,12 @@ class Projection:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, version={self.version})"
+
+    def shadow(self, suffix: str) -> Self:
+        """The same projection, on a table of another name."""
+        twin = copy.copy(self)
+        twin.table = self.table.renamed(f"{self.name}__{suffix}")
+        return twin
 
     def fingerprint(self) -> str:
         """What tells two pieces of code of one version apart: a hash of the module's source and the table."""
@@ -133,8 +141,9 @@ class Journal(_Root, Generic[R]):
 class Rollup(Projection):
     """Numbers that add up over the rows of an entity or a journal.
 
-    ``contribute(row)`` gives, for one row of the source, tuples of key values followed by integer measures; a row that
-    changes takes its old contribution away and brings its new one. Rows whose measures are all zero are not kept.
+    ``contribute(row)`` gives, for one row of the source, pairs of a key (a tuple of the row's first fields) and its
+    integer measures; a row that changes takes its old contribution away and brings its new one. Rows whose measures are
+    all zero are not kept.
     """
 
     kind = "rollup"
@@ -147,7 +156,7 @@ class Rollup(Projection):
         row: type[msgspec.Struct],
         source: str,
         measures: Sequence[str],
-        contribute: Callable[[Any], Iterable[Values]],
+        contribute: Callable[[Any], Iterable[Contribution]],
         indexes: Iterable[Sequence[str]] = (),
     ) -> None:
         fields = row.__struct_fields__
@@ -168,6 +177,10 @@ class Group:
         self.members: tuple[Projection, ...] = (root, *rollups)
         self.names = tuple(member.name for member in self.members)
         self.tags = root.tags
+
+    def shadow(self, suffix: str) -> Group:
+        """The same group, on tables of other names."""
+        return Group(self.root.shadow(suffix), [rollup.shadow(suffix) for rollup in self.rollups])
 
     def __repr__(self) -> str:
         return f"Group({', '.join(self.names)})"

@@ -9,7 +9,7 @@ import msgspec
 
 from eventlog.clock import now_us
 from eventlog.codec import Codec
-from eventlog.projection.fold import Applied, Failure, Item, apply, decode, known_only
+from eventlog.projection.fold import Failure, Item, Plan, decode, plan
 from eventlog.projection.kinds import Group, Projection, Rollup
 from eventlog.store.base import Reader, Selection, Writer
 
@@ -94,10 +94,11 @@ class Inline:
             for group, rollups in active.get(item[0].type, ()):
                 work.setdefault(group, (rollups, []))[1].append(item)
         for group, (rollups, mine) in work.items():
-            applied = apply(writer, group, rollups, known_only(mine), new)
-            if applied.failure or applied.rollup_failures:
+            made = plan(writer, group, rollups, mine, new)
+            made.write(writer)
+            if made.failure or made.rollup_failures:
                 # What the append's other records did to this group stays, up to the failure; the others go on.
-                save(writer, group, rollups, checkpoints(writer, old), new, applied)
+                save(writer, group, rollups, checkpoints(writer, old), new, made)
                 self._active = None
 
     def _load(self, writer: Writer, head: int) -> dict[str, list[tuple[Group, list[Rollup]]]]:
@@ -129,13 +130,13 @@ def save(
     rollups: Sequence[Rollup],
     stored: dict[str, Checkpoint],
     to: int,
-    applied: Applied,
+    made: Plan,
 ) -> None:
     """Save the checkpoints of a group after a batch up to ``to``, with its failures."""
-    position = to if applied.failure is None else applied.failure.position - 1
+    position = to if made.failure is None else made.failure.position - 1
     for member in (group.root, *rollups):
         checkpoint = stored[member.name]
-        failure = applied.failure if member is group.root else applied.rollup_failures.get(member.name)
+        failure = made.failure if member is group.root else made.rollup_failures.get(member.name)
         checkpoint.updated_at = now_us()
         if failure is not None:
             checkpoint.state, checkpoint.error, checkpoint.error_position = "failed", failure.message, failure.position
@@ -150,9 +151,10 @@ def catch_up(writer: Writer, codec: Codec, group: Group, stored: dict[str, Check
     after = stored[group.root.name].position
     items: list[Item] = decode(codec, writer.records(after, to, Selection(types=group.tags)))
     rollups = moving(group, stored)
-    applied = apply(writer, group, rollups, known_only(items), to)
-    save(writer, group, rollups, stored, to, applied)
-    return applied.failure is None
+    made = plan(writer, group, rollups, items, to)
+    made.write(writer)
+    save(writer, group, rollups, stored, to, made)
+    return made.failure is None
 
 
 def fresh_checkpoint(

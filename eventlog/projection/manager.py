@@ -19,7 +19,7 @@ from eventlog.errors import (
     ProjectionUnknown,
 )
 from eventlog.log import EventLog
-from eventlog.projection.fold import Failure, apply, as_dict, evolve_all, key_map, known_only, page, write_deltas
+from eventlog.projection.fold import Failure, as_dict, decode, evolve_all, key_map, page, plan, write_deltas
 from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup, groups_of
 from eventlog.projection.machine import (
     Checkpoint,
@@ -225,8 +225,9 @@ class Projections:
                 return 0
             end, items = page(writer, self._codec, group.tags, after, head)
             rollups = moving(group, stored)
-            applied = apply(writer, group, rollups, known_only(items), end)
-            save(writer, group, rollups, stored, end, applied)
+            made = plan(writer, group, rollups, items, end)
+            made.write(writer)
+            save(writer, group, rollups, stored, end, made)
         log.committer.forget()
         if progress is not None:
             progress(end, head, f"catching up {group.root.name}")
@@ -429,12 +430,11 @@ class Projections:
     def _diff_rollups(self, group: Group, changes: Any, low: int, high: int) -> Iterator[RowDiff]:
         for rollup in group.rollups:
             deltas = changes.deltas(rollup)
-            width = len(rollup.table.key)
             shares: dict[Key, set[int]] = {}
             for key, pair in changes.rows.items():
                 for row in pair:
-                    for value in () if row is None else rollup.contribute(row):
-                        shares.setdefault(tuple(value[:width]), set()).update(changes.positions[key])
+                    for bucket, _ in () if row is None else rollup.contribute(row):
+                        shares.setdefault(bucket, set()).update(changes.positions[key])
             sides = []
             for version in (low, high):
                 with self.as_of(version) as past, past.reader() as reader:
@@ -474,7 +474,7 @@ class Projections:
         before: Any = None
         for row in rows:
             record = Record(*row, self._codec)
-            items = known_only([(record, record.event)])
+            items = decode(self._codec, [row])
             if isinstance(member, Journal):
                 after = member.make(items[0][1], record) if items else None
             else:

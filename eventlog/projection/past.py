@@ -9,7 +9,7 @@ from typing import Any
 from eventlog.codec import Codec
 from eventlog.errors import InvalidQuery, ProjectionUnknown
 from eventlog.log import PAGE, EventLog
-from eventlog.projection.fold import fold_range
+from eventlog.projection.fold import Folder
 from eventlog.projection.kinds import Group, Journal
 from eventlog.projection.machine import Checkpoint, checkpoints, usable
 from eventlog.projection.undo import changes_between
@@ -68,7 +68,7 @@ class PastReader:
     def _fold_from_start(self, group: Group) -> None:
         for member in group.members:
             self._scratch.create_table(member.table)
-        fold_range(self._scratch, self._codec, [group], 0, self.version)
+        Folder(self._scratch, self._codec, [group]).fold(0, self.version)
         for member in group.members:
             self._scratch.create_indexes(member.table)
 

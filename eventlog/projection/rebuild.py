@@ -1,19 +1,19 @@
-"""Rebuild: fold into temporary tables of a private view, copy them beside the live ones, swap. Verify: same fold."""
+"""Rebuild: fold into tables beside the live ones, then swap. Verify: fold into temporary ones, then compare."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from eventlog.committer import Transaction
-from eventlog.errors import ProjectionFailed
+from eventlog.errors import ProjectionError, ProjectionFailed
 from eventlog.log import EventLog
-from eventlog.projection.fold import Failure, as_dict, fold_range
+from eventlog.projection.fold import Failure, Folder, as_dict
 from eventlog.projection.kinds import Group, Projection
 from eventlog.projection.machine import Checkpoint, State, catch_up, checkpoints, fresh_checkpoint
-from eventlog.store.base import Progress, Scratch, Table
+from eventlog.store.base import Builder, Progress, Scratch, Table
 
-COPY_BATCH = 5000
 NEAR = 2000
 """When the fold is this close to the head, the rest is done in the swapping transaction."""
 
@@ -38,30 +38,35 @@ def rebuild(
 ) -> None:
     """Make groups anew from the events up to ``to`` (default: the head), while others read and write.
 
-    Until the swap the old tables serve. Where a projection's code fails the old tables stay and ProjectionFailed is
-    raised; with ``keep_failed`` the new ones are taken, true up to the failure.
+    Until the swap the old tables serve; of two rebuilds at once the first to finish wins. Where a projection's code
+    fails the old tables stay and ProjectionFailed is raised; with ``keep_failed`` the new ones are taken, true up to
+    the failure.
     """
-    scratch = log.store.scratch()
+    suffix = secrets.token_hex(4)
+    shadows = [group.shadow(suffix) for group in groups]
+    builder = log.store.builder()
     try:
-        for member in _members(groups):
-            scratch.create_table(member.table)
-        position, failures = _fold(log, scratch, groups, progress, to)
-        if failures and not keep_failed:
-            name, failure = next(iter(failures.items()))
-            raise ProjectionFailed(
-                f"{name} cannot be rebuilt: it failed at position {failure.position}: {failure.message}. "
-                "The tables are as they were",
-                name=name,
-                position=failure.position,
-            )
-        with log.reader() as reader:
-            generation = 1 + max((row.generation for row in checkpoints(reader).values()), default=0)
-        for member in _members(groups):
-            _copy(log, scratch, member.table, f"{member.name}__g{generation}", progress)
+        with builder.writing():
+            for member in _members(shadows):
+                builder.create_table(member.table)
+        try:
+            position, failures = _fold(builder, log, shadows, progress, to)
+            if failures and not keep_failed:
+                raise _cannot(*next(iter(failures.items())))
+            for member in _members(shadows):
+                if progress is not None:
+                    progress(0, None, f"indexing {member.name}")
+                with builder.writing():
+                    builder.create_indexes(member.table)
+        except BaseException:
+            with builder.writing():
+                for member in _members(shadows):
+                    builder.drop_table(member.table.name)
+            raise
     finally:
-        scratch.close()
-    with log.transaction(durability="process") as tx:
-        _swap(log, tx.transaction, groups, generation, position, state, failures, to)
+        builder.close()
+    with log.transaction() as tx:
+        _swap(log, tx.transaction, groups, suffix, position, state, failures, to)
     log.committer.forget()
 
 
@@ -69,65 +74,64 @@ def _members(groups: Iterable[Group]) -> list[Projection]:
     return [member for group in groups for member in group.members]
 
 
+def _cannot(name: str, failure: Failure) -> ProjectionFailed:
+    return ProjectionFailed(
+        f"{name} cannot be rebuilt: it failed at position {failure.position}: {failure.message}. "
+        "The tables are as they were",
+        name=name,
+        position=failure.position,
+    )
+
+
 def _fold(
-    log: EventLog, scratch: Scratch, groups: Sequence[Group], progress: Progress | None, to: int | None
+    builder: Builder, log: EventLog, groups: Sequence[Group], progress: Progress | None, to: int | None
 ) -> tuple[int, dict[str, Failure]]:
-    head = scratch.head().position
-    end = head if to is None else min(to, head)
+    folder = Folder(builder, log.codec, groups, builder.writing)
     label = f"rebuilding {', '.join(group.root.name for group in groups)}"
+    head = builder.head().position
+    end = head if to is None else min(to, head)
+    done = 0
 
     def told(position: int) -> None:
         if progress is not None:
             progress(position, end, label)
 
-    failures = fold_range(scratch, log.codec, groups, 0, end, told)
-    while to is None:
-        scratch.advance_view()
-        head = scratch.head().position
-        if head - end <= NEAR:
-            break
-        end, after = head, end
-        alive = [group for group in groups if group.root.name not in failures]
-        failures.update(fold_range(scratch, log.codec, alive, after, end, told))
-    return end, failures
-
-
-def _copy(log: EventLog, scratch: Scratch, table: Table, name: str, progress: Progress | None) -> None:
-    with log.transaction(durability="process") as tx:
-        writer = tx.transaction.writer
-        writer.drop_table(name)
-        writer.create_table(table, name)
-    done = 0
-    for rows in scratch.drain(table, COPY_BATCH):
-        with log.transaction(durability="process") as tx:
-            tx.transaction.writer.insert(table, rows, name)
-        done += len(rows)
-        if progress is not None:
-            progress(done, None, f"writing {table.name}")
-    with log.transaction(durability="process") as tx:
-        tx.transaction.writer.create_indexes(table, name)
+    while True:
+        folder.fold(done, end, told)
+        done = end
+        head = builder.head().position
+        if to is not None or head - end <= NEAR:
+            return end, folder.failures
+        end = head
 
 
 def _swap(
     log: EventLog,
     transaction: Transaction,
     groups: Sequence[Group],
-    generation: int,
+    suffix: str,
     position: int,
     state: State,
     failures: dict[str, Failure],
     to: int | None,
 ) -> None:
     writer = transaction.writer
+    stored = checkpoints(writer)
     for group in groups:
+        root_failure = failures.get(group.root.name)
+        at = position if root_failure is None else root_failure.position - 1
         for member in group.members:
-            writer.drop_table(member.name)
-            writer.rename_table(f"{member.name}__g{generation}", member.name)
+            made = f"{member.name}__{suffix}"
+            others = writer.shadows(member.name)
+            if made not in others:
+                raise ProjectionError(f"another process has rebuilt {member.name} meanwhile; nothing was changed here")
+            for name in (member.name, *(other for other in others if other != made)):
+                writer.drop_table(name)
+            writer.rename_table(made, member.name)
+            generation = 1 + (stored[member.name].generation if member.name in stored else 0)
             failure = failures.get(member.name)
-            root_failure = failures.get(group.root.name)
-            at = position if root_failure is None else root_failure.position - 1
             writer.save_checkpoint(fresh_checkpoint(member, at, state, generation, failure).values())
-        if to is None and group.root.name not in failures:
+        if to is None and root_failure is None:
             catch_up(writer, log.codec, group, checkpoints(writer), transaction.head.position)
 
 
@@ -143,8 +147,7 @@ def verify(log: EventLog, groups: Sequence[Group], progress: Progress | None = N
         for position, together in by_position.items():
             for member in _members(together):
                 scratch.create_table(member.table)
-            told = _teller(progress, position)
-            fold_range(scratch, log.codec, together, 0, position, told)
+            Folder(scratch, log.codec, together).fold(0, position, _teller(progress, position))
             for member in _members(together):
                 if _comparable(stored[member.name], position):
                     differences += _compare(scratch, member.table)

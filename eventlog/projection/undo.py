@@ -16,11 +16,10 @@ from eventlog.projection.fold import (
     evolve_all,
     journal_rows,
     key_map,
-    known_only,
     sum_up,
 )
 from eventlog.projection.kinds import Entity, Group, Journal, Rollup
-from eventlog.store.base import Filter, Key, Reader, Selection
+from eventlog.store.base import Key, Reader, Selection
 
 
 class Changes(NamedTuple):
@@ -31,7 +30,7 @@ class Changes(NamedTuple):
 
     def deltas(self, rollup: Rollup) -> Deltas:
         """What the same changes do to a rollup."""
-        return sum_up(rollup, self.rows.values())
+        return {key: numbers for key, numbers in sum_up(rollup, self.rows.values(), {}).items() if any(numbers)}
 
 
 def changes_between(reader: Reader, codec: Codec, group: Group, first: int, last: int) -> Changes:
@@ -39,7 +38,7 @@ def changes_between(reader: Reader, codec: Codec, group: Group, first: int, last
 
     Raises ProjectionFailed where the projection's code does not take an event.
     """
-    touched = known_only(decode(codec, reader.records(first, last, Selection(types=group.tags))))
+    touched = decode(codec, reader.records(first, last, Selection(types=group.tags)))
     root = group.root
     if isinstance(root, Journal):
         return _journal_changes(root, touched)
@@ -58,7 +57,7 @@ def _entity_changes(
 ) -> Changes:
     keys = key_map(entity, touched)
     streams = [stream for stream, key in keys.items() if key is not None]
-    items = known_only(decode(codec, reader.records_of(streams, last, entity.tags)))
+    items = decode(codec, reader.records_of(streams, last, entity.tags))
     border = next((index for index, (record, _) in enumerate(items) if record.position > first), len(items))
     rows: dict[Any, Any] = {}
     _stop(entity.name, evolve_all(entity, items[:border], keys, rows))
@@ -81,11 +80,5 @@ def _stop(name: str, failure: Failure | None) -> None:
 
 def contributions(reader: Reader, rollup: Rollup, root: Any, key: Key) -> list[Any]:
     """The source's rows that have a share in one row of a rollup."""
-    width = len(rollup.table.key)
     rows: Iterable[Any] = reader.select(root.table, ())
-    return [row for row in rows if any(tuple(value[:width]) == key for value in rollup.contribute(row))]
-
-
-def row_filter(group_key: tuple[str, ...], key: Key) -> list[Filter]:
-    """The conditions that pick one row by its key."""
-    return [Filter(name, "=", value) for name, value in zip(group_key, key, strict=True)]
+    return [row for row in rows if any(bucket == key for bucket, _ in rollup.contribute(row))]

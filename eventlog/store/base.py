@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
@@ -202,6 +203,12 @@ class Table:
     def __repr__(self) -> str:
         return f"Table({self.name!r})"
 
+    def renamed(self, name: str) -> Table:
+        """A table like this one under another name."""
+        twin = copy.copy(self)
+        twin.name = name
+        return twin
+
     def dump(self, row: msgspec.Struct) -> tuple[Any, ...]:
         """A row Struct as the values of its columns."""
         values = msgspec.structs.astuple(row)
@@ -343,14 +350,17 @@ class Writer(Reader, Protocol):
     def forget_checkpoint(self, name: str) -> None:
         """Remove a checkpoint."""
 
-    def create_table(self, table: Table, name: str | None = None) -> None:
-        """Create a table without its secondary indexes (in a scratch reader: a temporary one)."""
+    def create_table(self, table: Table) -> None:
+        """Create a table without its secondary indexes (in a scratch view: a temporary one)."""
 
-    def create_indexes(self, table: Table, name: str | None = None) -> None:
+    def create_indexes(self, table: Table) -> None:
         """Create a table's secondary indexes."""
 
     def drop_table(self, name: str) -> None:
         """Drop a table with its indexes, if it exists."""
+
+    def shadows(self, name: str) -> list[str]:
+        """The tables that were made beside one of this name, in whatever rebuild: ``<name>__…``."""
 
     def rename_table(self, old: str, new: str) -> None:
         """Rename a table."""
@@ -358,7 +368,7 @@ class Writer(Reader, Protocol):
     def has_table(self, table: Table) -> bool:
         """Whether a table of this name with exactly these columns exists."""
 
-    def insert(self, table: Table, rows: Sequence[Values], name: str | None = None) -> None:
+    def insert(self, table: Table, rows: Sequence[Values]) -> None:
         """Insert rows whose keys are not there."""
 
     def update(self, table: Table, rows: Sequence[Values]) -> None:
@@ -383,11 +393,18 @@ class Writer(Reader, Protocol):
         """Undo the nested part."""
 
 
+class Builder(Writer, Protocol):
+    """A private connection that makes tables beside the live ones; it reads the present, and writes in `writing`."""
+
+    def writing(self) -> AbstractContextManager[object]:
+        """A short write transaction, alone on the log."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
 class Scratch(Writer, Protocol):
     """A private view frozen at one head, in which tables of a projection's name are temporary copies of its own."""
-
-    def advance_view(self) -> None:
-        """Move the frozen view to the present head."""
 
     def overlay(self, table: Table) -> None:
         """Shadow a live table by a view: live rows without those in `touched`, plus those in `folded`."""
@@ -397,9 +414,6 @@ class Scratch(Writer, Protocol):
 
     def cut(self, table: Table, position: int) -> None:
         """Shadow a journal by a view of its rows up to a position."""
-
-    def drain(self, table: Table, batch: int) -> Iterator[list[Values]]:
-        """A temporary table's rows in batches."""
 
     def close(self) -> None:
         """Give everything back."""
@@ -420,7 +434,10 @@ class Store(Protocol):
         """A short read; leave the context before doing anything slow."""
 
     def scratch(self) -> Scratch:
-        """A private connection with temporary tables."""
+        """A private view of the present with temporary tables."""
+
+    def builder(self) -> Builder:
+        """A private connection that makes tables beside the live ones."""
 
     def begin(self, durability: Durability) -> Writer:
         """Take the writer lock and begin. Raises LogBusy, LogReadOnly, DiskFull."""

@@ -5,13 +5,35 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from eventlog.errors import LogClosed, StoreError
 from eventlog.store.base import Durability, Head
 from eventlog.store.migrate import create_in
 from eventlog.store.sqlite_session import ScratchSession, WriteSession
+
+
+class _Build(WriteSession):
+    """The shared connection, held by this thread until it is closed."""
+
+    def __init__(self, connection: sqlite3.Connection, lock: threading.RLock) -> None:
+        super().__init__(connection)
+        self._lock = lock
+        lock.acquire()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        self.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
+
+    def close(self) -> None:
+        self._lock.release()
 
 
 class MemoryStore:
@@ -40,7 +62,11 @@ class MemoryStore:
             self._check()
             copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
             self._connection.backup(copy)
-        return ScratchSession(copy)
+        return ScratchSession(copy, nullcontext)
+
+    def builder(self) -> _Build:
+        self._check()
+        return _Build(self._connection, self._lock)
 
     def begin(self, durability: Durability) -> WriteSession:
         self._lock.acquire()

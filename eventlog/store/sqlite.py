@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,7 +34,7 @@ from eventlog.errors import (
 from eventlog.store import environment
 from eventlog.store.base import Durability, Head
 from eventlog.store.filelock import FileLock
-from eventlog.store.sqlite_session import ScratchSession, Session, WriteSession
+from eventlog.store.sqlite_session import BuildSession, ScratchSession, Session, WriteSession
 
 APPLICATION_ID = 0x45764C67
 """``EvLg``, in the header of every log, so that `file` and we can tell it from other databases."""
@@ -44,6 +44,16 @@ _FILES_CHECK_S = 0.001
 _FORK_WAIT_S = 1.0
 _FAULTS = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FULL")
 _SYNCHRONOUS = {"full": "FULL", "process": "NORMAL"}
+_PRAGMAS = (
+    "busy_timeout = 5000",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "recursive_triggers = ON",
+    "trusted_schema = OFF",
+    "cell_size_check = ON",
+    "wal_autocheckpoint = 1000",
+    "journal_size_limit = 67108864",
+)
 _stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
 
 
@@ -71,7 +81,7 @@ class SQLiteStore:
         self.lock = FileLock(f"{path}.lock", timeout_s)
         self._local = threading.local()
         self._readers: weakref.WeakSet[_ThreadReader] = weakref.WeakSet()
-        self._scratches: weakref.WeakSet[ScratchSession] = weakref.WeakSet()
+        self._scratches: weakref.WeakSet[ScratchSession | BuildSession] = weakref.WeakSet()
         self._writing = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._session: WriteSession | None = None
@@ -142,12 +152,35 @@ class SQLiteStore:
         return sum(len(s._readers) + len(s._scratches) + (s._writer is not None) for s in stores)
 
     def scratch(self) -> ScratchSession:
+        self._check_usable()
         try:
-            session = ScratchSession(self._connect_to_read())
+            connection = self._connect_to_write() if self.writable else self._connect_to_read()
+            session = ScratchSession(connection, self.exclusive if self.writable else nullcontext)
         except sqlite3.Error as error:
             raise self._translate(error) from error
         self._scratches.add(session)
         return session
+
+    def builder(self) -> BuildSession:
+        self._check_usable()
+        if not self.writable:
+            raise LogReadOnly("the log was opened for reading only (mode='r'); nothing was written")
+        session = BuildSession(self._connect_to_write(), self.exclusive)
+        self._scratches.add(session)
+        return session
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Alone on the file, over all threads and processes."""
+        with self._writing:
+            if self.lock.acquire():
+                self._seen = False
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise self._translate(error) from error
+            finally:
+                self.lock.release()
 
     def change_counter(self) -> int:
         with self.reader() as reader:
@@ -236,27 +269,20 @@ class SQLiteStore:
     def _open_writer(self) -> WriteSession:
         if not self.writable:
             raise LogReadOnly("the log was opened for reading only (mode='r'); nothing was written")
-        environment.check_space(self.path.parent)
-        connection = self._connect("rw")
-        # Known from here on, so that whatever fails next closes it under the lock.
-        self._writer = connection
-        for pragma in (
-            "busy_timeout = 5000",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "recursive_triggers = ON",
-            "trusted_schema = OFF",
-            "cell_size_check = ON",
-            "wal_autocheckpoint = 1000",
-            "journal_size_limit = 67108864",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
+        self._writer = connection = self._connect_to_write()
         self._durability = "full"
         self._wal_inode = 0
         self._session = WriteSession(connection)
         self._finalizer = weakref.finalize(self, _close_under_lock, connection, self.lock, os.getpid())
         return self._session
+
+    def _connect_to_write(self) -> sqlite3.Connection:
+        environment.check_space(self.path.parent)
+        connection = self._connect("rw")
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
+        return connection
 
     def _check_files(self) -> None:
         """Before a transaction: is the -wal still the file we write to, is there room, is this the only library?"""
@@ -289,18 +315,11 @@ class SQLiteStore:
 
     def exclusively(self, sql: Iterable[str]) -> None:
         """Run statements that no transaction may hold, alone on the file."""
-        with self._writing:
-            self._check_usable()
-            self.lock.acquire()
-            try:
-                session = self._session or self._open_writer()
-                for statement in sql:
-                    session.execute(statement).fetchall()
-            except sqlite3.Error as error:
-                raise self._translate(error) from error
-            finally:
-                self._seen = False
-                self.lock.release()
+        self._check_usable()
+        with self.exclusive():
+            session = self._session or self._open_writer()
+            for statement in sql:
+                session.execute(statement).fetchall()
 
     # faults
 
@@ -362,16 +381,16 @@ class SQLiteStore:
         for holder in list(self._readers):
             with holder.lock:
                 holder.connection.close()
-        for session in list(self._scratches):
-            session.close()
         self._readers.clear()
-        self._scratches.clear()
         self._local = threading.local()
-        if self._writer is not None:
+        if self._writer is not None or self._scratches:
             with contextlib.suppress(EventLogError):
                 self.lock.acquire()
+            for session in list(self._scratches):
+                session.connection.close()
             self._abandon()
             self.lock.release()
+        self._scratches.clear()
 
     # fork
 

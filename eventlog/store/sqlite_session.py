@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
@@ -187,14 +188,16 @@ class WriteSession(Session):
 
     # tables
 
-    def create_table(self, table: Table, name: str | None = None) -> None:
-        self.execute(_create_sql(table, name or table.name, self.temporary))
+    def create_table(self, table: Table) -> None:
+        self.execute(_create_sql(table, self.temporary))
 
-    def create_indexes(self, table: Table, name: str | None = None) -> None:
-        target = name or table.name
+    def create_indexes(self, table: Table) -> None:
         for index in table.indexes:
-            columns = ", ".join(index)
-            self.execute(f"CREATE INDEX {target}_{'_'.join(index)} ON {target} ({columns})")
+            self.execute(f"CREATE INDEX {table.name}_{'_'.join(index)} ON {table.name} ({', '.join(index)})")
+
+    def shadows(self, name: str) -> list[str]:
+        sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, length(?)) = ?"
+        return [row[0] for row in self.execute(sql, (f"{name}__", f"{name}__"))]
 
     def drop_table(self, name: str) -> None:
         self.execute(f"DROP TABLE IF EXISTS {name}")
@@ -208,9 +211,9 @@ class WriteSession(Session):
 
     # rows
 
-    def insert(self, table: Table, rows: Sequence[Values], name: str | None = None) -> None:
+    def insert(self, table: Table, rows: Sequence[Values]) -> None:
         if rows:
-            self.executemany(_insert_sql(table, name or table.name), rows)
+            self.executemany(_insert_sql(table), rows)
 
     def update(self, table: Table, rows: Sequence[Values]) -> None:
         if rows:
@@ -248,17 +251,13 @@ class ScratchSession(WriteSession):
 
     temporary = "TEMP "
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__(connection)
+        self._exclusive = exclusive
         # A temporary database spills to an unnamed file; 64 MB of it stay in memory.
         self.execute("PRAGMA temp_store = FILE")
         self.execute("PRAGMA temp.cache_size = -65536")
         self.execute("PRAGMA temp.journal_mode = OFF")
-        self.execute("BEGIN")
-        self.head()
-
-    def advance_view(self) -> None:
-        self.execute("COMMIT")
         self.execute("BEGIN")
         self.head()
 
@@ -291,14 +290,36 @@ class ScratchSession(WriteSession):
             f"WHERE position <= {int(position)}"
         )
 
-    def drain(self, table: Table, batch: int) -> Iterator[list[Values]]:
-        order = ", ".join(table.key)
-        cursor = self.execute(f"SELECT {', '.join(table.names)} FROM temp.{table.name} ORDER BY {order}")
-        while rows := cursor.fetchmany(batch):
-            yield rows
+    def close(self) -> None:
+        with self._exclusive():
+            self.connection.close()
+
+
+class BuildSession(WriteSession):
+    """A private connection that makes tables beside the live ones, in short transactions under the writer lock."""
+
+    def __init__(self, connection: sqlite3.Connection, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__(connection)
+        self._exclusive = exclusive
+        # Lost in a power cut, what is built is built again; the swap that publishes it is durable with all before it.
+        self.execute("PRAGMA synchronous = NORMAL")
+        self.execute("PRAGMA wal_autocheckpoint = 8000")
+        self.execute("PRAGMA cache_size = -65536")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        with self._exclusive():
+            self.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self.execute("ROLLBACK")
+                raise
+            self.execute("COMMIT")
 
     def close(self) -> None:
-        self.connection.close()
+        with self._exclusive():
+            self.connection.close()
 
 
 def _marks(count: int) -> str:
@@ -345,8 +366,8 @@ def _load_sql(table: Table, count: int) -> str:
 
 
 @lru_cache(maxsize=256)
-def _insert_sql(table: Table, name: str) -> str:
-    return f"INSERT INTO {name} ({', '.join(table.names)}) VALUES ({_marks(len(table.columns))})"
+def _insert_sql(table: Table) -> str:
+    return f"INSERT INTO {table.name} ({', '.join(table.names)}) VALUES ({_marks(len(table.columns))})"
 
 
 def _update(table: Table, rows: Sequence[Values]) -> tuple[str, list[Values]]:
@@ -364,7 +385,7 @@ def _update_sql(table: Table) -> tuple[str, Callable[[Values], Values]]:
 @lru_cache(maxsize=256)
 def _add_sql(table: Table) -> str:
     sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in table.measures)
-    return f"{_insert_sql(table, table.name)} ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {sums}"
+    return f"{_insert_sql(table)} ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {sums}"
 
 
 @lru_cache(maxsize=256)
@@ -373,10 +394,10 @@ def _delete_zero_sql(table: Table) -> str:
     return f"DELETE FROM {table.name} WHERE {_key_is(table)} AND {zeros}"
 
 
-def _create_sql(table: Table, name: str, temporary: str) -> str:
+def _create_sql(table: Table, temporary: str) -> str:
     columns = [
         f"{column.name} {_SQL_TYPES[column.kind]}{'' if column.nullable else ' NOT NULL'}" for column in table.columns
     ]
     rowid = len(table.key) == 1 and table.columns[table.key_indexes[0]].kind == "int"
     columns.append(f"PRIMARY KEY ({', '.join(table.key)})")
-    return f"CREATE {temporary}TABLE {name} ({', '.join(columns)}) STRICT{'' if rowid else ', WITHOUT ROWID'}"
+    return f"CREATE {temporary}TABLE {table.name} ({', '.join(columns)}) STRICT{'' if rowid else ', WITHOUT ROWID'}"
