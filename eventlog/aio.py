@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -41,19 +43,17 @@ class AsyncLog:
                 done.set_result(None)
 
         def wake(request: Request[Any]) -> None:
-            # Finished, or promoted to lead: leading waits for the disk, so it needs a thread.
-            if request.finished:
+            if not request.finished:
+                # Its turn to lead, which waits for the disk and so needs a thread; the loop may be gone by now.
+                threading.Thread(target=committer.lead, args=(request,), name="eventlog-commit").start()
+                return
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(settle)
-            else:
-                loop.call_soon_threadsafe(start, request)
-
-        def start(request: Request[Any]) -> None:
-            loop.run_in_executor(None, committer.lead, request).add_done_callback(lambda _: settle())
 
         request: Request[T] = Request(work, durability, pure=True)
         request.wake = wake
         if committer.enqueue(request):
-            start(request)
+            loop.run_in_executor(None, committer.lead, request)
         await done
         return request.value()
 

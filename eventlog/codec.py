@@ -5,6 +5,7 @@ What is encoded is decoded again before it is accepted, so a record that its own
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -64,7 +65,7 @@ class Codec:
             return
         tag = event_type(cls)
         known = self._by_tag.get(tag)
-        if known is not None and known.cls.__qualname__ != cls.__qualname__:
+        if known is not None and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
             raise InvalidEvent(f"the tag {tag!r} belongs to {known.cls.__qualname__}, not to {cls.__qualname__}")
         _check_tag(tag)
         kind = _Kind(cls, tag, tag.encode(), cls.schema_version, msgspec.json.Decoder(cls).decode)
@@ -91,7 +92,7 @@ class Codec:
             decoded = kind.decode(data)
         except (msgspec.ValidationError, ValueError, TypeError, RecursionError, OverflowError) as error:
             raise _refusal(kind.tag, event, error) from error
-        if b"null" in data and (path := _find(event, _non_finite)):
+        if b"null" in data and (path := find_non_finite(event)):
             raise InvalidEvent(f"{kind.tag}: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
         if len(data) > MAX_EVENT_BYTES:
             raise _too_large(kind.tag, len(data))
@@ -105,7 +106,7 @@ class Codec:
             data = to_json(event.data)
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
             raise _refusal(event.tag, event.data, error) from error
-        if b"null" in data and (path := _find(event.data, _non_finite)):
+        if b"null" in data and (path := find_non_finite(event.data)):
             raise InvalidEvent(f"{event.tag}: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
         return self.encode_raw(event.tag, schema, data)
 
@@ -141,7 +142,12 @@ class Codec:
                 raise DecodeError(
                     f"no upcaster takes {kind.tag} from schema {step} to {step + 1}", tag=kind.tag, schema=step
                 )
-            value = convert(value)
+            try:
+                value = convert(value)
+            except Exception as error:
+                raise DecodeError(
+                    f"the upcaster of {kind.tag} from schema {step}: {type(error).__name__}: {error}", tag=kind.tag
+                ) from error
         return msgspec.convert(value, kind.cls)
 
     def gaps(self) -> list[str]:
@@ -176,6 +182,11 @@ def _refusal(tag: str, value: object, error: Exception) -> InvalidEvent:
     return InvalidEvent(f"{tag}: {error}", tag=tag)
 
 
+def find_non_finite(value: object) -> str | None:
+    """The path of the first NaN or infinity in a value."""
+    return _find(value, _non_finite)
+
+
 def _non_finite(value: object) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
@@ -191,6 +202,8 @@ def _find(value: object, wrong: Callable[[object], bool], path: str = "$") -> st
     children: Iterable[tuple[str, object]] = ()
     if isinstance(value, msgspec.Struct):
         children = ((f"{path}.{name}", getattr(value, name)) for name in value.__struct_fields__)
+    elif dataclasses.is_dataclass(value):
+        children = ((f"{path}.{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value))
     elif isinstance(value, Mapping):
         if any(wrong(key) for key in value):
             return f"{path} (a key)"

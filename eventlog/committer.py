@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import islice
+from struct import error as StructError
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from eventlog.clock import now_us
@@ -34,6 +35,8 @@ from eventlog.store.base import (
 T = TypeVar("T")
 MAX_BATCH = 1024
 MAX_KNOWN_STREAMS = 100_000
+PART = "\x1f"
+"""Between the key of an append and the number of a record in it; no key that is given can hold it."""
 
 
 class Expect(enum.Enum):
@@ -93,6 +96,7 @@ class Transaction:
         self._rows: list[RecordRow] = []
         self._events: list[Event | UnknownEvent] = []
         self._keys: dict[str, RecordRow] = {}
+        self.over = False
 
     @property
     def waiting(self) -> int:
@@ -146,7 +150,7 @@ class Transaction:
                 previous = sha256(b"".join((previous, fixed, stream_bytes, tag_bytes, data))).digest()
             else:
                 if key is not None and position > first:
-                    own_key = f"{key}#{position - first}"
+                    own_key = f"{key}{PART}{position - first}"
                     optional = (own_key, actor, correlation, causation)
                 previous = chain_hash(
                     previous,
@@ -176,7 +180,7 @@ class Transaction:
     def append_rows(self, rows: Sequence[RecordRow], events: Sequence[Event | UnknownEvent]) -> int:
         """Add records as they stand in another log; each must continue the chain. Returns how many."""
         for row in rows:
-            if row[0] != self.head.position + 1 or row[13] != hash_of(self.head.hash, row):
+            if not self._continues(row):
                 raise Conflict(
                     f"record {row[0]} does not continue this log (head {self.head.position}); nothing was written",
                     position=row[0],
@@ -186,6 +190,14 @@ class Transaction:
         self._rows.extend(rows)
         self._events.extend(events)
         return len(rows)
+
+    def _continues(self, row: RecordRow) -> bool:
+        try:
+            genuine = row[13] == hash_of(self.head.hash, row)
+        except (StructError, UnicodeError):
+            return False
+        ordered = row[0] == self.head.position + 1 and row[6] >= self.head.recorded_at
+        return genuine and ordered and row[2] == self.stream_version(row[1]) + 1
 
     def flush(self) -> None:
         """Write what was appended, and bring the inline projections along."""
@@ -236,12 +248,12 @@ class Transaction:
         stored: RecordRow | None = first
         last = first
         for number, (tag, _, _, data, _) in enumerate(prepared.events):
-            stored = first if number == 0 else self._row_with_key(f"{key}#{number}")
+            stored = first if number == 0 else self._row_with_key(f"{key}{PART}{number}")
             same = stored is not None and (stored[1], stored[3], stored[11].encode()) == (prepared.stream, tag, data)
             if stored is None or not same:
                 raise KeyReused(key, first[0])
             last = stored
-        if self._row_with_key(f"{key}#{len(prepared.events)}") is not None:
+        if self._row_with_key(f"{key}{PART}{len(prepared.events)}") is not None:
             raise KeyReused(key, first[0])
         return Appended(first[0], last[0], last[2], duplicate=True)
 
@@ -302,10 +314,10 @@ class Request(Generic[T]):
 
     def notify(self) -> None:
         """Tell whoever waits: it is finished, or it is its turn to lead."""
-        if self.gate is not None:
-            self.gate.release()
-        elif self.wake is not None:
+        if self.wake is not None:
             self.wake(self)
+        elif self.gate is not None and self.gate.locked():
+            self.gate.release()
 
     def value(self) -> T:
         """The result, or the error raised."""
@@ -329,7 +341,8 @@ class Committer:
         """Begin anew, with no one waiting (in a forked child)."""
         self._mutex = threading.Lock()
         self._queue: deque[Request[Any]] = deque()
-        self._leading = False
+        self._leader: Request[Any] | None = None
+        self._batch: list[Request[Any]] = []
         self._planned = Head(0, b"")
         self.forget()
 
@@ -368,10 +381,12 @@ class Committer:
         except BaseException:
             self.forget()
             raise
+        transaction.over = True
         self._head = transaction.head
 
     def rollback(self, transaction: Transaction, error: BaseException | None = None) -> None:
         """Undo the transaction."""
+        transaction.over = True
         self.forget()
         self.store.rollback(transaction.writer, error)
 
@@ -380,81 +395,101 @@ class Committer:
     def submit(self, work: Callable[[Transaction], T], durability: Durability, *, pure: bool = False) -> T:
         """Do the work in a transaction, alone or with others; returns when it is as durable as asked.
 
-        ``pure`` work only appends: it needs no table or stream brought up to date before it.
+        ``pure`` work only appends: it needs no table or stream brought up to date before it. Interrupted (Ctrl-C), the
+        work is either wholly done or not at all, and everybody else goes on.
         """
         request = Request(work, durability, pure)
-        if not self.enqueue(request):
-            self._wait(request)
-            if request.finished:
-                return request.value()
-        self.lead(request)
+        try:
+            if not self.enqueue(request):
+                self._wait(request)
+            if not request.finished:
+                self.lead(request)
+        except BaseException:
+            self.recover(request)
+            raise
         return request.value()
 
     def enqueue(self, request: Request[Any]) -> bool:
         """Queue a request; True when nobody leads, and the caller has to call `lead` for it."""
+        if request.wake is None:
+            request.gate = threading.Lock()
+            request.gate.acquire()
         with self._mutex:
             self._queue.append(request)
-            if not self._leading:
-                self._leading = True
+            if self._leader is None:
+                self._leader = request
                 return True
-            if request.wake is None:
-                request.gate = threading.Lock()
-                request.gate.acquire()
         return False
 
     def _wait(self, request: Request[Any]) -> None:
         assert request.gate is not None  # noqa: S101
-        try:
+        while not request.finished and self._leader is not request:
             request.gate.acquire()
-        except BaseException:
-            with self._mutex:
-                # Not taken up yet, and not the next to lead: it can leave.
-                if request in self._queue and self._queue[0] is not request and not request.taken:
-                    self._queue.remove(request)
-                    raise
-            # Its turn, or already being committed: see it through, then be interrupted.
-            request.gate.acquire()
-            if not request.finished:
-                self.lead(request)
-            raise
 
     def lead(self, own: Request[Any]) -> None:
         """Commit what is queued (``own`` is first in the queue), wake the others, hand the lead on."""
         with self._mutex:
-            batch = list(islice(self._queue, MAX_BATCH))
+            batch = self._batch = list(islice(self._queue, MAX_BATCH))
             for request in batch:
                 request.taken = True
-        interrupted: BaseException | None = None
         try:
             self._run(batch)
         except Exception as error:
             for request in batch:
                 if request.error is None:
                     request.error = error if request is own else _copy(error)
-        except BaseException as error:
-            # Ctrl-C in the middle: the others' events are either all stored, or still to be committed by the next.
-            interrupted = error
-            if not self._is_stored():
-                for request in batch:
-                    request.taken = False
-                batch = [own]
-        own.finished = True
+        self._hand_on(batch)
+
+    def _hand_on(self, done: list[Request[Any]]) -> None:
         with self._mutex:
-            for _ in batch:
+            for request in done:
+                request.finished = True
+            while self._queue and self._queue[0].finished:
                 self._queue.popleft()
-            successor = self._queue[0] if self._queue else None
-            self._leading = successor is not None
+            self._batch = []
+            successor = self._leader = self._queue[0] if self._queue else None
         if successor is not None:
             successor.notify()
-        for request in batch:
-            if request is not own:
-                request.finished = True
-                request.notify()
-        if interrupted is not None:
-            raise interrupted
+        for request in done:
+            request.notify()
+
+    def recover(self, own: Request[Any] | None = None, error: BaseException | None = None) -> None:
+        """After an interrupt at whatever point: give back what this thread holds, so that all others go on."""
+        while True:
+            try:
+                self.forget()
+                self.store.recover(error)
+                if own is not None:
+                    self._leave(own)
+                return
+            except Exception:
+                raise
+            except BaseException:  # noqa: S112
+                continue  # interrupted again: the first interrupt is on its way already
+
+    def _leave(self, own: Request[Any]) -> None:
+        if self._leader is own:
+            # The others' events are either all stored, or still to be committed by the next.
+            batch = self._batch if self._is_stored() else []
+            with self._mutex:
+                for request in self._batch:
+                    request.taken = False
+                own.finished = True
+                if own in self._queue and self._queue[0] is not own:
+                    self._queue.remove(own)
+            self._hand_on([own, *batch])
+            return
+        with self._mutex:
+            if own in self._queue and not own.taken:
+                self._queue.remove(own)
+            leader = self._leader
+        if leader is not None and not leader.taken:
+            leader.notify()
 
     def _is_stored(self) -> bool:
         position, digest, _ = self._planned
+        if not position:
+            return False
         try:
             with self.store.reader() as reader:
                 rows = reader.records(position - 1, position, Selection())

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from eventlog.clock import from_datetime, now_us
-from eventlog.codec import Codec, to_json
+from eventlog.codec import Codec, find_non_finite, to_json
 from eventlog.committer import Appended, Committer, Expect, Prepared, Transaction
-from eventlog.errors import InvalidEvent, InvalidInput, InvalidName, InvalidQuery, LogReadOnly
+from eventlog.errors import InvalidEvent, InvalidInput, InvalidName, InvalidQuery, LogClosed, LogReadOnly
 from eventlog.events import Event, UnknownEvent
 from eventlog.store.base import (
     GENESIS,
@@ -73,6 +73,8 @@ class Tx:
 
     def append(self, stream: str, events: Events, **options: Any) -> Appended:
         """As `EventLog.append`; part of this transaction."""
+        if self.transaction.over:
+            raise LogClosed("this transaction is over; nothing was written")
         return self.transaction.append(self._log.prepare(stream, events, **options))
 
     def stream_version(self, stream: str) -> int:
@@ -145,10 +147,18 @@ class EventLog:
     def decide(self, work: Callable[[Tx], T], *, durability: Durability = "full") -> T:
         """Run ``work(tx)`` inside a write transaction: what it reads is the present, what it appends goes together.
 
-        It runs while every other writer waits, so it must be quick, and must not touch the log but through ``tx``. If
-        it raises, nothing is appended.
+        It runs while every other writer waits, so it must be quick. If it raises, nothing is appended.
         """
-        return self._submit(lambda transaction: work(Tx(self, transaction)), durability, pure=False)
+
+        def run(transaction: Transaction) -> T:
+            outer = getattr(self._local, "transaction", None)
+            self._local.transaction = transaction
+            try:
+                return work(Tx(self, transaction))
+            finally:
+                self._local.transaction = outer
+
+        return self._submit(run, durability, pure=False)
 
     @contextmanager
     def transaction(self, *, durability: Durability = "full") -> Iterator[Tx]:
@@ -164,19 +174,22 @@ class EventLog:
                 raise
             outer.end_nested()
             return
-        transaction = self.committer.begin(durability)
-        self._local.transaction = transaction
+        _check_durability(durability)
         pid = os.getpid()
         try:
+            transaction = self.committer.begin(durability)
+            self._local.transaction = transaction
             yield Tx(self, transaction)
-        except BaseException as error:
-            if os.getpid() == pid:
-                self.committer.rollback(transaction, error)
-            raise
-        finally:
             self._local.transaction = None
-        if os.getpid() == pid:
-            self.committer.commit(transaction)
+            if os.getpid() == pid:
+                self.committer.commit(transaction)
+        except BaseException as error:
+            self._local.transaction = None
+            if os.getpid() == pid:
+                self.committer.recover(error=error)
+            if (translated := self.store.translate(error)) is not error:
+                raise translated from error
+            raise
 
     def import_records(self, records: Iterable[Record], progress: Progress | None = None, batch: int = 5000) -> int:
         """Append records of another log as they are; they must continue this log's chain, hash by hash.
@@ -251,6 +264,8 @@ class EventLog:
 
     def _submit(self, work: Callable[[Transaction], T], durability: Durability, *, pure: bool) -> T:
         self.check_writable()
+        if durability != "full":
+            _check_durability(durability)
         transaction: Transaction | None = getattr(self._local, "transaction", None)
         if transaction is None:
             return self.committer.submit(work, durability, pure=pure)
@@ -362,11 +377,10 @@ class EventLog:
         tags = None
         if types is not None:
             tags = tuple(kind if isinstance(kind, str) else str(kind.__struct_config__.tag) for kind in _many(types))
-        return Selection(
-            None if streams is None else tuple(_many(streams)),
-            None if categories is None else tuple(_many(categories)),
-            tags,
-        )
+        kinds = None if categories is None else tuple(_many(categories))
+        if kinds is not None and (wrong := [kind for kind in kinds if "-" in kind]):
+            raise InvalidQuery(f"a category is the part of a stream before the first '-', not {wrong[0]!r}")
+        return Selection(None if streams is None else tuple(_many(streams)), kinds, tags)
 
     def follow(
         self,
@@ -456,6 +470,11 @@ def _problem(row: RecordRow, position: int, digest: bytes, recorded: int) -> str
     return "recorded_at goes back" if row[6] < recorded else None
 
 
+def _check_durability(durability: str) -> None:
+    if durability not in ("full", "process"):
+        raise InvalidInput(f"durability is 'full' or 'process', not {durability!r}")
+
+
 def _many(values: Iterable[Any]) -> Iterable[Any]:
     return (values,) if isinstance(values, (str, type)) else values
 
@@ -480,6 +499,8 @@ def _encode_metadata(metadata: Mapping[str, Any]) -> bytes:
         raise InvalidEvent(f"metadata: {error}") from error
     if not data.startswith(b"{"):
         raise InvalidEvent("metadata is a mapping")
+    if b"null" in data and (path := find_non_finite(metadata)):
+        raise InvalidEvent(f"metadata: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
     return data
 
 

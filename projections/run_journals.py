@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from eventlog.events.runs import RunArtifactSaved, RunMessageLogged, RunMetricLogged, RunOutputCaptured
-from eventlog.projection import Journal, Record, Row
+from eventlog.projection import Entity, Journal, Record, Row
+from projections.runs import Run
+from projections.runs import projections as runs
 
 
 class RunMetric(Row, frozen=True):
@@ -52,12 +54,13 @@ class RunArtifact(Row, frozen=True):
     occurred_at: int
 
 
+RUNS: Entity[Run] = runs[0]
+
+
 def run_id_of(record: Record) -> int | None:
     """The run to whose stream a record belongs."""
-    stream = record.stream
-    if stream.startswith("run-") and stream[4:].isdecimal() and stream.isascii():
-        return int(stream[4:])
-    return None
+    run_id: int | None = RUNS.key_of(record.stream)
+    return run_id
 
 
 def metric(event: RunMetricLogged, record: Record) -> RunMetric | None:

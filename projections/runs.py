@@ -9,10 +9,14 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from eventlog.events.runs import (
+    RunArtifactSaved,
     RunDeleted,
     RunFinished,
     RunLost,
+    RunMessageLogged,
+    RunMetricLogged,
     RunNoted,
+    RunOutputCaptured,
     RunParametersSet,
     RunStarted,
     RunStatus,
@@ -150,6 +154,10 @@ def _parameters_set(row: Run, event: RunParametersSet, record: Record) -> Run:
     return replace(_alive(row), parameters=row.parameters | event.parameters, updated_at=record.recorded_at)
 
 
+def _spoke(row: Run, event: object, record: Record) -> Run:
+    return _alive(row)
+
+
 def _alive(row: Run) -> Run:
     """A run that was taken for lost and speaks again was not lost."""
     return replace(row, status="running", reason=None) if row.status == "lost" else row
@@ -162,6 +170,10 @@ _STEPS: dict[type, Callable[[Any, Any, Record], Run]] = {
     RunTagged: _tagged,
     RunNoted: _noted,
     RunParametersSet: _parameters_set,
+    RunMetricLogged: _spoke,
+    RunMessageLogged: _spoke,
+    RunOutputCaptured: _spoke,
+    RunArtifactSaved: _spoke,
 }
 
 
@@ -190,6 +202,10 @@ projections = (
             RunTagged,
             RunNoted,
             RunParametersSet,
+            RunMetricLogged,
+            RunMessageLogged,
+            RunOutputCaptured,
+            RunArtifactSaved,
         ),
         evolve=evolve,
         indexes=(("status", "run_id"), ("project_id", "run_id"), ("program", "run_id"), ("created_at",)),

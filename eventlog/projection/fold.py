@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -53,14 +54,57 @@ class Plan:
         self.failure: Failure | None = None
         self.rollup_failures: dict[str, Failure] = {}
 
-    def write(self, writer: Writer) -> None:
-        """Write it; the checkpoint is the caller's to save."""
+    def refuse(self, position: int, error: Exception) -> None:
+        """Nothing is written: the first record of the batch stands for the one that made a row nobody can store."""
+        self.fresh, self.updated, self.gone, self.deltas = [], [], [], {}
+        self.failure = Failure(position, f"a row cannot be stored: {type(error).__name__}: {error}")
+
+    def write(self, writer: Writer, first: int) -> None:
+        """Write it; the checkpoint is the caller's to save. What the store refuses stops that projection alone.
+
+        ``first`` is the position of the batch's first record.
+        """
+        if not (self.fresh or self.updated or self.gone or self.deltas):
+            return
+        writer.savepoint()
+        try:
+            self._write_root(writer)
+            for rollup, deltas in self.deltas.items():
+                write_deltas(writer, rollup, deltas)
+        except Exception as error:
+            writer.rollback_to_savepoint()
+            if not writer.refuses(error):
+                raise
+            self._write_apart(writer, first)
+        else:
+            writer.release()
+
+    def _write_root(self, writer: Writer) -> None:
         table = self.group.root.table
         writer.insert(table, self.fresh)
         writer.update(table, self.updated)
         writer.delete(table, self.gone)
+
+    def _write_apart(self, writer: Writer, first: int) -> None:
+        if error := _try(writer, partial(self._write_root, writer)):
+            self.refuse(first, error)
+            return
         for rollup, deltas in self.deltas.items():
-            write_deltas(writer, rollup, deltas)
+            if error := _try(writer, partial(write_deltas, writer, rollup, deltas)):
+                self.rollup_failures[rollup.name] = Failure(first, f"a row cannot be stored: {error}")
+
+
+def _try(writer: Writer, write: Callable[[], None]) -> Exception | None:
+    writer.savepoint()
+    try:
+        write()
+    except Exception as error:
+        writer.rollback_to_savepoint()
+        if not writer.refuses(error):
+            raise
+        return error
+    writer.release()
+    return None
 
 
 def plan(
@@ -100,20 +144,27 @@ def _plan_entity(reader: Reader, entity: Entity[Any], items: Sequence[Item], mad
         old = before.get((key,))
         if row is old or row == old:
             continue
+        try:
+            if row is None:
+                made.gone.append((key,))
+            elif old is None:
+                made.fresh.append(dump(row))
+            else:
+                made.updated.append(dump(row))
+        except Exception as error:
+            made.refuse(items[0][0].position, error)
+            return []
         changes.append((old, row))
-        if old is None:
-            made.fresh.append(dump(row))
-        elif row is None:
-            made.gone.append((key,))
-        else:
-            made.updated.append(dump(row))
     return changes
 
 
 def _plan_journal(journal: Journal[Any], items: Sequence[Item], made: Plan) -> list[Change]:
     rows, made.failure = journal_rows(journal, items)
-    dump = journal.table.dump
-    made.fresh = [dump(row) for row in rows]
+    try:
+        made.fresh = [journal.table.dump(row) for row in rows]
+    except Exception as error:
+        made.refuse(items[0][0].position, error)
+        return []
     return [(None, row) for row in rows]
 
 
@@ -239,38 +290,46 @@ class Folder:
 
     def fold(self, after: int, to: int, progress: Callable[[int], None] | None = None) -> None:
         """Apply every record of ``(after, to]``; what fails is kept in ``failures``, by root and by rollup."""
+        start = after
         with no_collection():
             while after < to:
                 end, items = page(self._writer, self._codec, self._tags, after, to)
+                self._apply(items, after, end)
                 after = end
-                self._apply(items, end)
                 if progress is not None:
                     progress(end)
-        self._write([], flush=True)
+        self._write([], start + 1, flush=True)
 
-    def _apply(self, items: list[Item], end: int) -> None:
+    def _apply(self, items: list[Item], after: int, end: int) -> None:
         plans = []
         by_group = _split(self._groups, items)
         for group in self._groups:
             if group.root.name not in self.failures:
                 rollups = [rollup for rollup in group.rollups if rollup.name not in self.failures]
-                made = plan(self._writer, group, rollups, by_group[group], end, self._sums)
-                self.failures.update(made.rollup_failures)
-                if made.failure is not None:
-                    self.failures[group.root.name] = made.failure
-                plans.append(made)
-        self._write(plans, flush=sum(map(len, self._sums.values())) > MAX_SUMS)
+                plans.append(plan(self._writer, group, rollups, by_group[group], end, self._sums))
+        self._write(plans, after + 1, flush=sum(map(len, self._sums.values())) > MAX_SUMS)
 
-    def _write(self, plans: list[Plan], *, flush: bool) -> None:
+    def _write(self, plans: list[Plan], first: int, *, flush: bool) -> None:
         with self._writing():
             for made in plans:
-                made.write(self._writer)
+                sound = made.failure is None
+                made.write(self._writer, first)
+                self.failures.update(made.rollup_failures)
+                if made.failure is not None:
+                    self.failures[made.group.root.name] = made.failure
+                    if sound:
+                        # Its sums hold what the refused rows would have given: they are to be made again.
+                        self.failures.update((rollup.name, made.failure) for rollup in made.group.rollups)
             if flush:
                 for rollup, deltas in self._sums.items():
-                    write_deltas(
-                        self._writer, rollup, {key: numbers for key, numbers in deltas.items() if any(numbers)}
-                    )
+                    self._write_sums(rollup, _non_zero(deltas), first)
                     deltas.clear()
+
+    def _write_sums(self, rollup: Rollup, deltas: Deltas, first: int) -> None:
+        if rollup.name not in self.failures and (
+            error := _try(self._writer, partial(write_deltas, self._writer, rollup, deltas))
+        ):
+            self.failures[rollup.name] = Failure(first, f"a row cannot be stored: {error}")
 
 
 def _split(groups: Sequence[Group], items: list[Item]) -> dict[Group, list[Item]]:

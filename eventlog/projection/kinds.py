@@ -14,6 +14,8 @@ from eventlog.errors import ProjectionError
 from eventlog.events import Event, event_type
 from eventlog.store.base import Record, Table
 
+MAX_DIGITS = 18
+"""Numbers of more digits do not fit a column; a stream named like that is not an entity's."""
 R = TypeVar("R", bound=msgspec.Struct)
 Contribution = tuple[tuple[Any, ...], Sequence[int]]
 Evolve = Callable[[R | None, Any, Record], R | None]
@@ -109,7 +111,9 @@ class Entity(_Root, Generic[R]):
         text = stream[len(self._prefix) :]
         if not self._numbered:
             return text or None
-        return int(text) if text.isdecimal() and text.isascii() and (text[0] != "0" or text == "0") else None
+        if not text.isdecimal() or not text.isascii() or len(text) > MAX_DIGITS or (text[0] == "0" and text != "0"):
+            return None
+        return int(text)
 
     def stream_of(self, key: Any) -> str:
         """The stream that decides a row."""

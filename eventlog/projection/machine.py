@@ -95,7 +95,7 @@ class Inline:
                 work.setdefault(group, (rollups, []))[1].append(item)
         for group, (rollups, mine) in work.items():
             made = plan(writer, group, rollups, mine, new)
-            made.write(writer)
+            made.write(writer, mine[0][0].position)
             if made.failure or made.rollup_failures:
                 # What the append's other records did to this group stays, up to the failure; the others go on.
                 save(writer, group, rollups, checkpoints(writer, old), new, made)
@@ -152,7 +152,7 @@ def catch_up(writer: Writer, codec: Codec, group: Group, stored: dict[str, Check
     items: list[Item] = decode(codec, writer.records(after, to, Selection(types=group.tags)))
     rollups = moving(group, stored)
     made = plan(writer, group, rollups, items, to)
-    made.write(writer)
+    made.write(writer, after + 1)
     save(writer, group, rollups, stored, to, made)
     return made.failure is None
 

@@ -24,6 +24,7 @@ from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup
 from eventlog.projection.machine import (
     Checkpoint,
     Inline,
+    State,
     checkpoints,
     fresh_checkpoint,
     moving,
@@ -176,7 +177,7 @@ class Projections:
         if behind and head == 0:
             self._create_empty(behind)
         elif behind:
-            rebuild(self._log, behind, progress, keep_failed=True)
+            self._rebuild_in_place(behind, stored, progress, keep_failed=True)
         if self.inline:
             self.catch_up(progress=progress)
 
@@ -226,7 +227,7 @@ class Projections:
             end, items = page(writer, self._codec, group.tags, after, head)
             rollups = moving(group, stored)
             made = plan(writer, group, rollups, items, end)
-            made.write(writer)
+            made.write(writer, after + 1)
             save(writer, group, rollups, stored, end, made)
         log.committer.forget()
         if progress is not None:
@@ -256,13 +257,27 @@ class Projections:
         """Make tables anew from the events; pinned ones up to where they are pinned. See `rebuild.rebuild`."""
         with self._log.reader() as reader:
             stored = checkpoints(reader)
-        places: dict[int | None, list[Group]] = {}
-        for group in self._pick(names):
+        groups = self._pick(names)
+        for group in groups:
             self._refuse_newer(group, stored)
+        self._rebuild_in_place(groups, stored, progress)
+
+    def _rebuild_in_place(
+        self,
+        groups: Sequence[Group],
+        stored: dict[str, Checkpoint],
+        progress: Progress | None,
+        *,
+        keep_failed: bool = False,
+    ) -> None:
+        """Rebuild live groups up to the head, pinned ones up to where they are pinned."""
+        places: dict[int | None, list[Group]] = {}
+        for group in groups:
             row = stored.get(group.root.name)
             places.setdefault(row.position if row and row.state == "pinned" else None, []).append(group)
-        for to, groups in places.items():
-            rebuild(self._log, groups, progress, to=to, state="live" if to is None else "pinned")
+        for to, together in places.items():
+            state: State = "live" if to is None else "pinned"
+            rebuild(self._log, together, progress, to=to, state=state, keep_failed=keep_failed)
 
     def _refuse_newer(self, group: Group, stored: dict[str, Checkpoint]) -> None:
         for member in group.members:
@@ -285,6 +300,8 @@ class Projections:
                 raise InvalidQuery(f"a version is a position or a time in ISO 8601, not {version!r}") from error
         if isinstance(version, datetime):
             return version_at(self._log, from_datetime(version))
+        if isinstance(version, bool) or not isinstance(version, int):
+            raise InvalidQuery(f"a version is a position or a time, not {version!r}")
         if not 0 <= version <= head:
             raise InvalidQuery(f"there is no version {version}: the log's versions are 0 to {head}")
         return version
@@ -393,9 +410,15 @@ class Projections:
                     )
 
     def require(self, name: str) -> None:
-        """Raises ProjectionPinned or ProjectionFailed when a command cannot rely on this projection."""
+        """Make sure that commands can rely on a projection, bringing it to the head where it lags.
+
+        Raises ProjectionPinned, ProjectionFailed, or ProjectionError when newer code made it.
+        """
+        group = self._group(name)
         with self._log.reader() as reader:
-            row = checkpoints(reader).get(name)
+            stored = checkpoints(reader)
+        self._refuse_newer(group, stored)
+        row = stored.get(group.root.name)
         if row is not None and row.state == "pinned":
             raise ProjectionPinned(
                 f"{name} is rolled back to version {row.position} and pinned; "
@@ -403,6 +426,24 @@ class Projections:
                 name=name,
                 position=row.position,
             )
+        if row is not None and row.state == "failed":
+            raise ProjectionFailed(
+                f"{name} failed at position {row.error_position}: {row.error}; once its code is mended, "
+                "run `eventlog projections resume`",
+                name=name,
+                position=row.error_position,
+            )
+        self.ensure(name, stored)
+
+    def ensure(self, name: str, stored: dict[str, Checkpoint] | None = None) -> None:
+        """Bring a projection to the head if it is live, lags, and may be written here."""
+        group = self._group(name)
+        with self._log.reader() as reader:
+            stored = checkpoints(reader) if stored is None else stored
+            row = stored.get(group.root.name)
+            behind = row is not None and not row.attached and row.position < reader.head().position
+        if behind and self._log.writable and usable(group, stored):
+            self.catch_up([name])
 
     # the past
 
@@ -450,7 +491,9 @@ class Projections:
         member = self.projection(table)
         group = self._group(table)
         wanted = _typed_key(member, key if isinstance(key, (tuple, list)) else (key,))
+        self.ensure(table)
         with self._log.reader() as reader:
+            end = checkpoints(reader)[group.root.name].position
             row = reader.load(member.table, [wanted]).get(wanted)
             if isinstance(member, Rollup):
                 sources = contributions(reader, member, group.root, wanted)
@@ -458,18 +501,18 @@ class Projections:
                 steps: list[Step] = []
             else:
                 keys = []
-                steps = self._steps(reader, member, wanted)
+                steps = self._steps(reader, member, wanted, end)
         if row is None and not steps:
             raise NotFound(f"{table} has no row {', '.join(map(str, wanted))}, and never had", table=table, key=wanted)
         return Explanation(table, wanted, as_dict(row), steps, keys)
 
-    def _steps(self, reader: Reader, member: Projection, key: Key) -> list[Step]:
+    def _steps(self, reader: Reader, member: Projection, key: Key, end: int) -> list[Step]:
         if isinstance(member, Journal):
             position = int(key[0])
-            rows: list[RecordRow] = reader.records(position - 1, position, Selection(types=member.tags))
+            rows: list[RecordRow] = reader.records(position - 1, min(position, end), Selection(types=member.tags))
         else:
             assert isinstance(member, Entity)  # noqa: S101
-            rows = reader.records_of([member.stream_of(key[0])], self._log.head().position, member.tags)
+            rows = reader.records_of([member.stream_of(key[0])], end, member.tags)
         steps: list[Step] = []
         before: Any = None
         for row in rows:
@@ -511,7 +554,10 @@ def _typed_key(member: Projection, key: Sequence[Any]) -> Key:
     if len(key) != len(columns):
         raise InvalidQuery(f"a key of {member.name} is {', '.join(column.name for column in columns)}")
     try:
-        return tuple(int(part) if column.kind == "int" else part for part, column in zip(key, columns, strict=True))
+        typed = tuple(int(part) if column.kind == "int" else part for part, column in zip(key, columns, strict=True))
+        if any(isinstance(part, int) and abs(part) >= 2**63 for part in typed):
+            raise ValueError("too large")
+        return typed
     except (TypeError, ValueError) as error:
         raise InvalidQuery(f"a key of {member.name} is {', '.join(c.name for c in columns)}, not {key!r}") from error
 

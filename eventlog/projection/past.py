@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from eventlog.codec import Codec
-from eventlog.errors import InvalidQuery, ProjectionUnknown
+from eventlog.errors import InvalidQuery, ProjectionFailed, ProjectionUnknown
 from eventlog.log import PAGE, EventLog
 from eventlog.projection.fold import Folder
 from eventlog.projection.kinds import Group, Journal
@@ -68,7 +68,12 @@ class PastReader:
     def _fold_from_start(self, group: Group) -> None:
         for member in group.members:
             self._scratch.create_table(member.table)
-        Folder(self._scratch, self._codec, [group]).fold(0, self.version)
+        folder = Folder(self._scratch, self._codec, [group])
+        folder.fold(0, self.version)
+        for name, failure in folder.failures.items():
+            raise ProjectionFailed(
+                f"{name} failed at position {failure.position}: {failure.message}", name=name, position=failure.position
+            )
         for member in group.members:
             self._scratch.create_indexes(member.table)
 

@@ -48,7 +48,7 @@ class Repository:
         return log
 
     def _fresh(self, projection: Projection) -> Table:
-        """The table of a projection, brought to the head first where projections are not kept inline."""
-        if self._projections is not None and not self._projections.inline and isinstance(self._source, EventLog):
-            self._projections.catch_up([projection.name])
+        """The table of a projection, brought to the head first where it lags."""
+        if self._projections is not None:
+            self._projections.ensure(projection.name)
         return projection.table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UNSET, UnsetType
 
-from eventlog.errors import Conflict, InvalidName, NotFound
+from eventlog.errors import Conflict, InvalidInput, InvalidName, NotFound
 from eventlog.events.projects import ProjectAdded, ProjectDeleted, ProjectUpdated
 from eventlog.log import Tx
 from eventlog.repositories.base import Repository
@@ -34,7 +34,9 @@ class ProjectsRepository(Repository):
     def update(
         self, project_id: str, *, path: str | None | UnsetType = UNSET, note: str | UnsetType = UNSET
     ) -> Project:
-        """Change what is given. Raises NotFound."""
+        """Change what is given. Raises NotFound; InvalidInput when nothing is."""
+        if path is UNSET and note is UNSET:
+            raise InvalidInput("say what to update: path or note")
         log = self._before_command("projects")
 
         def work(tx: Tx) -> None:

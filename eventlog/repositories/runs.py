@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
 from eventlog.committer import Appended
-from eventlog.errors import IllegalTransition, InvalidInput, NotFound
+from eventlog.errors import IllegalTransition, InvalidInput, KeyReused, NotFound
 from eventlog.events import Event
 from eventlog.events.runs import (
     FinalStatus,
@@ -42,6 +42,15 @@ RUNS = _runs[0]
 METRICS, MESSAGES, OUTPUTS, ARTIFACTS = _journals
 STATUSES: tuple[RunStatus, ...] = ("running", "success", "fail", "killed", "lost")
 MAX_RUN_ID = 2**53 - 1
+_SPOKEN = (
+    RunTagged,
+    RunNoted,
+    RunParametersSet,
+    RunMetricLogged,
+    RunMessageLogged,
+    RunOutputCaptured,
+    RunArtifactSaved,
+)
 _CANNOT_FINISH = "run {} has ended already ({}); correct it with runs update"
 
 
@@ -76,8 +85,11 @@ class RunsRepository(Repository):
         log = self._before_command("runs")
 
         def work(tx: Tx) -> int:
-            if key is not None and (first := tx.transaction.writer.record_with_key(key)) is not None:
-                return int(first[1].partition("-")[2])
+            if key is not None and (first := _keyed(tx, key)) is not None:
+                run_id = RUNS.key_of(first.stream)
+                if run_id is None or first.event != event:
+                    raise KeyReused(key, first.position)
+                return int(run_id)
             run_id = _next_number(tx)
             tx.append(f"run-{run_id}", event, expect=0, occurred_at=occurred_at, key=key)
             return run_id
@@ -111,7 +123,9 @@ class RunsRepository(Repository):
         """End a run. Raises NotFound, or IllegalTransition when it has ended already."""
 
         def work(tx: Tx) -> None:
-            if key is not None and tx.transaction.writer.record_with_key(key) is not None:
+            if key is not None and (first := _keyed(tx, key)) is not None:
+                if first.stream != _stream(run_id) or first.event != event:
+                    raise KeyReused(key, first.position)
                 return
             status = self._status(tx, run_id)
             if status not in ("running", "lost"):
@@ -209,7 +223,7 @@ class RunsRepository(Repository):
                     status = event.status
                 case RunDeleted():
                     status = None
-                case RunTagged() | RunNoted() | RunParametersSet() if status == "lost":
+                case _ if status == "lost" and isinstance(event, _SPOKEN):
                     status = "running"
         if status is None:
             raise _no_run(run_id)
@@ -367,6 +381,11 @@ class RunsRepository(Repository):
         with self._source.reader() as reader:
             rows = reader.records(position - 1, position, Selection())
         return Record(*rows[0]).event if rows else None
+
+
+def _keyed(tx: Tx, key: str) -> Record | None:
+    row = tx.reader.record_with_key(key)
+    return None if row is None else Record(*row)
 
 
 def _next_number(tx: Tx) -> int:

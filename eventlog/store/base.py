@@ -44,6 +44,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     hash: bytes
     codec: Codec = Codec.default
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Record, msgspec.structs.astuple(self)[:-1]
+
     @property
     def event(self) -> Event | UnknownEvent:
         """The event, decoded at each access. Raises DecodeError."""
@@ -338,6 +341,9 @@ CHECKPOINT_COLUMNS = (
 class Writer(Reader, Protocol):
     """A write transaction, alone on the log. Positions, versions and hashes come from the caller."""
 
+    def refuses(self, error: Exception) -> bool:
+        """Whether an error says that values cannot be stored, rather than that the store failed."""
+
     changed: bool
     """Whether anything was written by others since this store's last transaction: caches are stale."""
 
@@ -450,6 +456,9 @@ class Store(Protocol):
 
     def translate(self, error: BaseException) -> BaseException:
         """A driver's error as one of ours; any other error as it is."""
+
+    def recover(self, error: BaseException | None = None) -> None:
+        """Give back whatever this thread still holds of a transaction that was interrupted, or failed with ``error``."""
 
     def change_counter(self) -> int:
         """A number that changes when anyone has written; cheap to poll."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ REFUSED_FILESYSTEMS = {
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "9p", "virtiofs", "afs", "ceph", "glusterfs", "beegfs",
     "ncpfs", "ocfs2", "gfs2",
 }  # fmt: skip
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+"""How the mount table writes spaces, tabs, newlines and backslashes."""
 MOUNT_TABLE = "/proc/self/mounts"
 LOW_WATER_BYTES = 1 << 20
 OTHER_ENGINES = ("apsw", "pysqlite3", "sqlean", "pysqlcipher3", "sqlcipher3")
@@ -21,7 +24,7 @@ OTHER_ENGINES = ("apsw", "pysqlite3", "sqlean", "pysqlcipher3", "sqlcipher3")
 def filesystem_of(path: Path, mount_table: str = MOUNT_TABLE) -> str | None:
     """The type of the file system that holds a path, from the mount table; None where there is no such table."""
     try:
-        lines = Path(mount_table).read_text(errors="replace").splitlines()
+        lines = os.fsdecode(Path(mount_table).read_bytes()).splitlines()
     except OSError:
         return None
     place = os.path.realpath(path)
@@ -30,7 +33,7 @@ def filesystem_of(path: Path, mount_table: str = MOUNT_TABLE) -> str | None:
         fields = line.split(" ")
         if len(fields) < 3:
             continue
-        mount = fields[1].encode().decode("unicode_escape")
+        mount = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[1])
         inside = place == mount or place.startswith(mount.rstrip("/") + "/")
         if inside and len(mount) >= len(best):
             best, kind = mount, fields[2]

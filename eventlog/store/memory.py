@@ -60,6 +60,8 @@ class MemoryStore:
     def scratch(self) -> ScratchSession:
         with self._lock:
             self._check()
+            if self._connection.in_transaction:
+                raise StoreError("a log in memory cannot be asked for its past inside a transaction")
             copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
             self._connection.backup(copy)
         return ScratchSession(copy, nullcontext)
@@ -87,6 +89,13 @@ class MemoryStore:
             raise StoreError(str(error)) from error
         finally:
             self._lock.release()
+
+    def recover(self, error: BaseException | None = None) -> None:
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            if self._connection.in_transaction:
+                self._session.execute("ROLLBACK")
+            while self._lock._is_owned():  # type: ignore[attr-defined]
+                self._lock.release()
 
     def translate(self, error: BaseException) -> BaseException:
         return StoreError(str(error)) if isinstance(error, sqlite3.Error) else error

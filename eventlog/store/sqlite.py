@@ -28,6 +28,7 @@ from eventlog.errors import (
     LogReadOnly,
     NotALog,
     OutcomeUnknown,
+    ProjectionError,
     StorageFailed,
     StoreError,
 )
@@ -236,6 +237,22 @@ class SQLiteStore:
             self.lock.release()
             self._writing.release()
 
+    def recover(self, error: BaseException | None = None) -> None:
+        # An interrupt may fall between any two steps, so what this thread holds is asked, not remembered.
+        if not self._writing._is_owned():  # type: ignore[attr-defined]
+            return
+        try:
+            if self._writer is not None and self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            if getattr(error, "sqlite_errorname", "").startswith(_FAULTS):
+                self._abandon()
+        except sqlite3.Error:
+            self._abandon()
+        self._seen = False
+        self.lock.release()
+        while self._writing._is_owned():  # type: ignore[attr-defined]
+            self._writing.release()
+
     def _resolve(self, head: Head | None, error: sqlite3.Error) -> None:
         """After a commit that failed: reopen, and let the hash that was to become the head say whether it did."""
         self._abandon()
@@ -347,6 +364,11 @@ class SQLiteStore:
             return Conflict(f"{self.path}: {text}; nothing was written")
         if "no such table: events" in text:
             return NotALog(f"{self.path} holds no event log; nothing was changed")
+        if "no such table" in text:
+            return ProjectionError(
+                f"{self.path}: {text}; the tables of this projection are not made yet: open the log for writing once, "
+                "or run `eventlog projections rebuild`"
+            )
         return StoreError(f"{self.path}: {text}")
 
     def _cannot_open(self, text: str) -> EventLogError:

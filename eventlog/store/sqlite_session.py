@@ -71,10 +71,10 @@ class Session:
                 values.extend(wanted)  # type: ignore[arg-type]
         if where.categories is not None:
             # '.' follows '-' in every encoding SQLite compares by, so this is the prefix as a range of the index.
-            ranges = " OR ".join("(stream >= ? AND stream < ?)" for _ in where.categories)
+            ranges = " OR ".join("stream = ? OR (stream >= ? AND stream < ?)" for _ in where.categories)
             conditions.append(f"({ranges or 'FALSE'})")
             for category in where.categories:
-                values.extend((f"{category}-", f"{category}."))  # type: ignore[arg-type]
+                values.extend((category, f"{category}-", f"{category}."))  # type: ignore[arg-type]
         sql = (
             f"SELECT {_ALL} FROM events WHERE {' AND '.join(conditions)} "
             f"ORDER BY {axis} {'DESC' if backwards else 'ASC'} LIMIT ?"
@@ -171,6 +171,11 @@ class WriteSession(Session):
         super().__init__(connection)
         self.executemany = connection.executemany
         self.changed = True
+
+    def refuses(self, error: Exception) -> bool:
+        if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)):
+            return True
+        return not isinstance(error, sqlite3.Error)
 
     def insert_records(self, rows: Sequence[RecordRow]) -> None:
         if len(rows) == 1:
