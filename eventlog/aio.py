@@ -30,7 +30,7 @@ class AsyncLog:
     async def append_many(self, appends: Iterable[Append], *, durability: Durability = "full") -> list[Appended]:
         """As `EventLog.append_many`: all or nothing."""
         prepared = self._log.prepare_many(appends)
-        return await self._submit(lambda tx: [tx.append(one) for one in prepared], durability)
+        return await self._submit(lambda transaction: transaction.append_all(prepared), durability)
 
     async def _submit(self, work: Callable[[Transaction], T], durability: Durability) -> T:
         self._log.check_writable()

@@ -87,16 +87,17 @@ class Codec:
                 raise InvalidEvent(f"an event is a subclass of eventlog.Event, not {type(event).__name__}")
             self.learn(type(event))
             kind = self._by_class[type(event)]
+        _, tag, tag_bytes, schema, decode = kind
         try:
             data = to_json(event)
-            decoded = kind.decode(data)
+            decoded = decode(data)
         except (msgspec.ValidationError, ValueError, TypeError, RecursionError, OverflowError) as error:
-            raise _refusal(kind.tag, event, error) from error
+            raise _refusal(tag, event, error) from error
         if b"null" in data and (path := find_non_finite(event)):
-            raise InvalidEvent(f"{kind.tag}: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
+            raise InvalidEvent(f"{tag}: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
         if len(data) > MAX_EVENT_BYTES:
-            raise _too_large(kind.tag, len(data))
-        return kind.tag, kind.tag_bytes, kind.schema, data, decoded
+            raise _too_large(tag, len(data))
+        return tag, tag_bytes, schema, data, decoded
 
     def _encode_unknown(self, event: UnknownEvent, schema: int = 1) -> Encoded:
         _check_tag(event.tag)

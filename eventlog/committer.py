@@ -56,18 +56,10 @@ class Appended(NamedTuple):
     duplicate: bool = False
 
 
-class Prepared(NamedTuple):
-    """An append, encoded and checked, waiting to be stored."""
-
-    stream: str
-    events: Sequence[Encoded]
-    expect: Expect | int
-    key: str | None
-    occurred_at: int
-    actor: str | None
-    correlation: str | None
-    causation: str | None
-    metadata: bytes | None
+Prepared = tuple[
+    str, Sequence[Encoded], Expect | int, str | None, int, str | None, str | None, str | None, bytes | None
+]
+"""An append, encoded and checked: stream, events, expect, key, occurred_at, actor, correlation, causation, metadata."""
 
 
 class Projector(Protocol):
@@ -88,8 +80,8 @@ class Transaction:
 
     def __init__(self, committer: Committer, writer: Writer, head: Head) -> None:
         self.writer = writer
-        self.head = head
-        self._start = head
+        self._position, self._hash, self._recorded = head
+        self._start = head.position
         self._projector = committer.projector
         self._codec = committer.codec
         self._versions = committer.versions
@@ -106,7 +98,12 @@ class Transaction:
     @property
     def appended(self) -> bool:
         """Whether the head has moved."""
-        return self.head is not self._start
+        return self._position != self._start
+
+    @property
+    def head(self) -> Head:
+        """The head as this transaction leaves it."""
+        return Head(self._position, self._hash, self._recorded)
 
     def append(self, prepared: Prepared) -> Appended:
         """Add records at the head. Raises WrongExpectedVersion or KeyReused, and then adds nothing."""
@@ -118,74 +115,60 @@ class Transaction:
             return duplicate
         if expect is not Expect.ANY and not _holds(expect, version):
             raise WrongExpectedVersion(stream, expect.value if isinstance(expect, Expect) else expect, version)
-        position, previous, recorded = self.head
-        recorded = max(recorded, now_us())
+        position, previous = self._position, self._hash
+        recorded = max(self._recorded, now_us())
         stream_bytes = stream.encode()
         stream_size = len(stream_bytes)
         meta_text = None if metadata is None else metadata.decode()
-        optional: tuple[str | None, str | None, str | None, str | None] | None = None
-        if key is not None or actor is not None or correlation is not None or causation is not None:
-            optional = (key, actor, correlation, causation)
+        plain = key is None and actor is None and correlation is None and causation is None and metadata is None
         first, own_key = position + 1, key
+        add_row, add_event = self._rows.append, self._events.append
         for tag, tag_bytes, schema, data, event in events:
             position += 1
             version += 1
-            if optional is None and metadata is None:
+            if plain:
                 # `chain_hash` for the common case, in place: this loop is the hot path of every batch.
                 fixed = pack_fixed(
-                    position,
-                    version,
-                    schema,
-                    occurred,
-                    recorded,
-                    stream_size,
-                    len(tag_bytes),
-                    -1,
-                    -1,
-                    -1,
-                    -1,
-                    len(data),
-                    -1,
-                )
+                    position, version, schema, occurred, recorded, stream_size, len(tag_bytes), -1, -1, -1, -1,
+                    len(data), -1,
+                )  # fmt: skip
                 previous = sha256(b"".join((previous, fixed, stream_bytes, tag_bytes, data))).digest()
             else:
                 if key is not None and position > first:
                     own_key = f"{key}{PART}{position - first}"
-                    optional = (own_key, actor, correlation, causation)
                 previous = chain_hash(
-                    previous,
-                    position,
-                    stream_bytes,
-                    version,
-                    tag_bytes,
-                    schema,
-                    occurred,
-                    recorded,
-                    optional,
-                    data,
-                    metadata,
-                )
+                    previous, position, stream_bytes, version, tag_bytes, schema, occurred, recorded,
+                    (own_key, actor, correlation, causation), data, metadata,
+                )  # fmt: skip
             row = (
                 position, stream, version, tag, schema, occurred, recorded, own_key, actor, correlation, causation,
                 data.decode(), meta_text, previous,
             )  # fmt: skip
-            self._rows.append(row)
-            self._events.append(event)
+            add_row(row)
+            add_event(event)
             if own_key is not None:
                 self._keys[own_key] = row
         self._versions[stream] = version
-        self.head = Head(position, previous, recorded)
+        self._position, self._hash, self._recorded = position, previous, recorded
         return Appended(first, position, version)
+
+    def append_all(self, appends: Sequence[Prepared]) -> list[Appended]:
+        """Several appends, with one look at the store for the versions of all streams."""
+        unknown = {prepared[0] for prepared in appends} - self._versions.keys()
+        if len(unknown) > 1 and len(self._versions) + len(unknown) <= MAX_KNOWN_STREAMS:
+            self._versions.update(self.writer.stream_versions(list(unknown)))
+        append = self.append
+        return [append(prepared) for prepared in appends]
 
     def append_rows(self, rows: Sequence[RecordRow], events: Sequence[Event | UnknownEvent]) -> int:
         """Add records as they stand in another log; each must continue the chain. Returns how many."""
         for row in rows:
             if not self._continues(row):
                 raise Conflict(
-                    f"record {row[0]} does not continue this log (head {self.head.position}); nothing was written",
+                    f"record {row[0]} does not continue this log (head {self._position}); nothing was written",
                     position=row[0],
                 )
-            self.head = Head(row[0], row[13], row[6])
+            self._position, self._hash, self._recorded = row[0], row[13], row[6]
             self._versions[row[1]] = row[2]
         self._rows.extend(rows)
         self._events.extend(events)
@@ -193,10 +176,10 @@ class Transaction:
 
     def _continues(self, row: RecordRow) -> bool:
         try:
-            genuine = row[13] == hash_of(self.head.hash, row)
+            genuine = row[13] == hash_of(self._hash, row)
         except (StructError, UnicodeError):
             return False
-        ordered = row[0] == self.head.position + 1 and row[6] >= self.head.recorded_at
+        ordered = row[0] == self._position + 1 and row[6] >= self._recorded
         return genuine and ordered and row[2] == self.stream_version(row[1]) + 1
 
     def flush(self) -> None:
@@ -242,18 +225,19 @@ class Transaction:
         return self._keys.get(key) or self.writer.record_with_key(key)
 
     def _duplicate(self, prepared: Prepared, key: str) -> Appended | None:
+        stream, events = prepared[:2]
         first = self._row_with_key(key)
         if first is None:
             return None
         stored: RecordRow | None = first
         last = first
-        for number, (tag, _, _, data, _) in enumerate(prepared.events):
+        for number, (tag, _, _, data, _) in enumerate(events):
             stored = first if number == 0 else self._row_with_key(f"{key}{PART}{number}")
-            same = stored is not None and (stored[1], stored[3], stored[11].encode()) == (prepared.stream, tag, data)
+            same = stored is not None and (stored[1], stored[3], stored[11].encode()) == (stream, tag, data)
             if stored is None or not same:
                 raise KeyReused(key, first[0])
             last = stored
-        if self._row_with_key(f"{key}{PART}{len(prepared.events)}") is not None:
+        if self._row_with_key(f"{key}{PART}{len(events)}") is not None:
             raise KeyReused(key, first[0])
         return Appended(first[0], last[0], last[2], duplicate=True)
 
@@ -263,7 +247,7 @@ class Transaction:
         """Forget all rows but the first ``count`` of those not flushed; the head was ``head`` then."""
         self._rows = self._rows[:count]
         self._events = self._events[:count]
-        self.head = head
+        self._position, self._hash, self._recorded = head
         self._versions.clear()
         self._keys = {row[7]: row for row in self._rows if row[7] is not None}
         for row in self._rows:

@@ -15,7 +15,7 @@ import msgspec
 
 from eventlog.clock import from_datetime, now_us
 from eventlog.codec import Codec, find_non_finite, to_json
-from eventlog.committer import Appended, Committer, Expect, Prepared, Transaction
+from eventlog.committer import MAX_KNOWN_STREAMS, Appended, Committer, Expect, Prepared, Transaction
 from eventlog.errors import InvalidEvent, InvalidInput, InvalidName, InvalidQuery, LogClosed, LogReadOnly
 from eventlog.events import Event, UnknownEvent
 from eventlog.store.base import (
@@ -102,6 +102,7 @@ class EventLog:
         self.committer = Committer(store, self.codec)
         self._local = threading.local()
         self._log_id: str | None = None
+        self._checked: set[str] = set()
         _logs.add(self)
 
     # appending
@@ -142,7 +143,7 @@ class EventLog:
     def append_many(self, appends: Iterable[Append], *, durability: Durability = "full") -> list[Appended]:
         """Append to several streams, all or nothing. Raises as `append`."""
         prepared = self.prepare_many(appends)
-        return self._submit(lambda transaction: [transaction.append(one) for one in prepared], durability, pure=True)
+        return self._submit(lambda transaction: transaction.append_all(prepared), durability, pure=True)
 
     def decide(self, work: Callable[[Tx], T], *, durability: Durability = "full") -> T:
         """Run ``work(tx)`` inside a write transaction: what it reads is the present, what it appends goes together.
@@ -226,9 +227,8 @@ class EventLog:
         metadata: Mapping[str, Any] | None = None,
     ) -> Prepared:
         """Check and encode an append, without storing it."""
-        _check_name("stream", stream)
-        if stream[0] == "-":
-            raise InvalidName("the category of a stream (the part before the first '-') is empty")
+        if stream not in self._checked:
+            self._check_stream(stream)
         if key is not None:
             _check_name("key", key)
         if actor is not None or correlation is not None or causation is not None:
@@ -241,14 +241,26 @@ class EventLog:
         encoded = [encode(events)] if isinstance(events, (Event, UnknownEvent)) else [encode(one) for one in events]
         if not encoded:
             raise InvalidInput("an append needs at least one event")
-        when = now_us() if occurred_at is None else _microseconds(occurred_at)
+        if occurred_at is None:
+            when = now_us()
+        else:
+            when = occurred_at if type(occurred_at) is int and 0 <= occurred_at < 2**53 else _microseconds(occurred_at)
         meta = None if metadata is None else _encode_metadata(metadata)
-        return Prepared(stream, encoded, expect, key, when, actor, correlation, causation, meta)
+        return stream, encoded, expect, key, when, actor, correlation, causation, meta
+
+    def _check_stream(self, stream: str) -> None:
+        _check_name("stream", stream)
+        if stream[0] == "-":
+            raise InvalidName("the category of a stream (the part before the first '-') is empty")
+        if len(self._checked) >= MAX_KNOWN_STREAMS:
+            self._checked.clear()
+        self._checked.add(stream)
 
     def prepare_many(self, appends: Iterable[Append]) -> list[Prepared]:
         """Check and encode several appends."""
+        prepare = self.prepare
         return [
-            self.prepare(
+            prepare(
                 one.stream,
                 one.events,
                 expect=one.expect,

@@ -311,6 +311,9 @@ class Reader(QueryReader, Protocol):
     def stream_version(self, stream: str) -> int:
         """The last version of a stream; 0 when it has no records."""
 
+    def stream_versions(self, streams: Sequence[str]) -> dict[str, int]:
+        """The last versions of many streams at once."""
+
     def record_with_key(self, key: str) -> RecordRow | None:
         """The record that carries an idempotency key."""
 

@@ -10,6 +10,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
+from eventlog.codec import to_json
 from eventlog.store.base import (
     CHECKPOINT_COLUMNS,
     COLUMNS,
@@ -28,6 +29,7 @@ _INSERT_RECORD = f"INSERT INTO events ({_ALL}) VALUES ({', '.join('?' * len(COLU
 _BY_KEY = f"SELECT {_ALL} FROM events WHERE key = ?"
 _HEAD = "SELECT position, hash, recorded_at FROM events ORDER BY position DESC LIMIT 1"
 _STREAM_VERSION = "SELECT version FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
+_STREAM_VERSIONS = f"SELECT value, coalesce(({_STREAM_VERSION.replace('?', 'value')}), 0) FROM json_each(?)"
 _CHECKPOINTS = f"SELECT {', '.join(CHECKPOINT_COLUMNS)} FROM projections ORDER BY name"
 _SAVE_CHECKPOINT = (
     f"INSERT OR REPLACE INTO projections ({', '.join(CHECKPOINT_COLUMNS)}) "
@@ -96,6 +98,9 @@ class Session:
     def stream_version(self, stream: str) -> int:
         row = self.execute(_STREAM_VERSION, (stream,)).fetchone()
         return row[0] if row else 0
+
+    def stream_versions(self, streams: Sequence[str]) -> dict[str, int]:
+        return dict(self.execute(_STREAM_VERSIONS, (to_json(streams).decode(),)).fetchall())
 
     def record_with_key(self, key: str) -> RecordRow | None:
         row: RecordRow | None = self.execute(_BY_KEY, (key,)).fetchone()
