@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs, unquote
 
-from eventlog.aio import AsyncLog
 from eventlog.codec import Codec, Upcaster
 from eventlog.errors import InvalidInput, LogReadOnly
 from eventlog.events import Event
@@ -27,6 +26,9 @@ from eventlog.repositories.statistics import StatisticsRepository
 from eventlog.store.base import Progress, Store
 from eventlog.store.migrate import open_store
 from eventlog.store.sqlite import LOCK_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from eventlog.aio import AsyncLog
 
 Target = str | os.PathLike[str] | None
 
@@ -76,6 +78,8 @@ class Log(EventLog):
     @cached_property
     def aio(self) -> AsyncLog:
         """The log for asyncio."""
+        from eventlog.aio import AsyncLog  # asyncio is slow to import, and few programs that record need it
+
         return AsyncLog(self)
 
     @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,7 @@ def backup(log: EventLog, target: Path, progress: Progress | None = None) -> Cha
         raise StoreError(f"{target} exists already; nothing was written")
     if not target.parent.is_dir():
         raise StoreError(f"there is no folder {target.parent}; nothing was written")
-    fresh = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    fresh = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
     os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     try:
         if progress is not None:
@@ -160,7 +159,7 @@ def restore(source: Path, target: Path, *, force: bool = False, progress: Progre
     original = EventLog(open_store(source, writable=False, create=False), writable=False)
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+        fresh = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
         report = backup(original, fresh, progress)
     finally:
         original.close()
@@ -182,7 +181,7 @@ def _set_aside(target: Path) -> None:
     connection = sqlite3.connect(target, isolation_level=None)
     with contextlib.closing(connection), contextlib.suppress(sqlite3.Error):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    kept = target.with_name(f"{target.name}.replaced-{secrets.token_hex(4)}")
+    kept = target.with_name(f"{target.name}.replaced-{os.urandom(4).hex()}")
     os.replace(target, kept)
     for end in ("-wal", "-shm"):
         side = Path(f"{target}{end}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Self, TypeVar
 
@@ -58,6 +57,8 @@ class Projection:
 
     def fingerprint(self) -> str:
         """What tells two pieces of code of one version apart: a hash of the module's source and the table."""
+        import inspect
+
         try:
             source = inspect.getsource(inspect.getmodule(self._code) or self._code)
         except (OSError, TypeError):

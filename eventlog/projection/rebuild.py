@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -42,7 +42,7 @@ def rebuild(
     fails the old tables stay and ProjectionFailed is raised; with ``keep_failed`` the new ones are taken, true up to
     the failure.
     """
-    suffix = secrets.token_hex(4)
+    suffix = os.urandom(4).hex()
     shadows = [group.shadow(suffix) for group in groups]
     builder = log.store.builder()
     try:

@@ -11,7 +11,6 @@ import fcntl
 import mmap
 import os
 import random
-import secrets
 import time
 
 from eventlog.errors import LogBusy, LogReadOnly
@@ -27,7 +26,7 @@ class FileLock:
         self.timeout_s = timeout_s
         self._fd = -1
         self._mark: mmap.mmap | None = None
-        self._token = secrets.token_bytes(_TOKEN)
+        self._token = os.urandom(_TOKEN)
 
     def acquire(self, timeout_s: float | None = None) -> bool:
         """Take the lock; True when somebody else held it since this one last did.
@@ -83,7 +82,7 @@ class FileLock:
         if self._mark is not None:
             self._mark.close()
         self._mark = None
-        self._token = secrets.token_bytes(_TOKEN)
+        self._token = os.urandom(_TOKEN)
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from functools import cache
@@ -111,7 +110,7 @@ def _create(path: Path, timeout_s: float) -> None:
     environment.check_space(path.parent)
     lock = FileLock(f"{path}.lock", timeout_s)
     lock.acquire()
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
     try:
         if not path.exists():
             os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
