@@ -1,0 +1,1 @@
+"""What instruments a program: context manager, decorator, command wrapper, logging handler."""

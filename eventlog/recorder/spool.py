@@ -1,0 +1,290 @@
+"""Events that could not be appended wait in a file, and the next recorder imports them, each exactly once.
+
+A spool file is JSON lines: a header that says which log it belongs to, then one event a line with its idempotency key.
+Its writer holds an advisory lock on it for as long as it lives; whoever gets that lock may import it. A run whose
+number could not be allotted is called ``run-@<token>`` until then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from eventlog.clock import now_us
+from eventlog.errors import Conflict, InvalidInput
+from eventlog.events.runs import RunEvent, RunStarted
+from eventlog.log import Append
+
+FORMAT = 1
+ENDING = ".jsonl"
+DAMAGED = ".damaged"
+PLACEHOLDER = "run-@"
+_BATCH = 500
+
+
+class Header(msgspec.Struct, kw_only=True):
+    """First line of a spool file."""
+
+    spool: int
+    target: str
+    log_id: str | None = None
+    host: str = ""
+    pid: int = 0
+    at: int = 0
+
+
+class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One event that waits. ``parent``: token of the parent run, when that has no number either."""
+
+    key: str
+    stream: str
+    at: int
+    event: RunEvent
+    parent: str | None = None
+
+
+class Imported(NamedTuple):
+    """What `import_spool` did: files done, events in the log now, files kept because of lines nobody can read."""
+
+    files: int = 0
+    events: int = 0
+    damaged: tuple[str, ...] = ()
+
+
+class Runs(Protocol):
+    """What allots run numbers."""
+
+    def append_start(self, event: RunStarted, *, occurred_at: int | None = None, key: str | None = None) -> int:
+        """Append the event as the next run; returns its number."""
+
+
+class Log(Protocol):
+    """What an import needs of a log."""
+
+    @property
+    def log_id(self) -> str | None:
+        """What tells this log from others."""
+
+    @property
+    def url(self) -> str:
+        """Where the log is."""
+
+    def append_many(self, appends: Any, /) -> Any:
+        """All or nothing."""
+
+
+def folders(data_dir: Path | None) -> list[Path]:
+    """Where spool files may be, best first: beside the log, the user's state directory, the temporary directory."""
+    found = [] if data_dir is None else [Path(data_dir) / "spool"]
+    return [*found, _state_folder(), _temporary_folder()]
+
+
+def _state_folder() -> Path:
+    if os.uname().sysname == "Linux":
+        # What platformdirs says here; importing it costs a short command more than it takes itself.
+        base = os.environ.get("XDG_STATE_HOME", "").strip() or os.path.expanduser("~/.local/state")
+        return Path(base) / "eventlog" / "spool"
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("eventlog", appauthor=False)) / "spool"
+
+
+def _temporary_folder() -> Path:
+    return Path(os.environ.get("TMPDIR") or "/tmp") / f"eventlog-{os.geteuid()}" / "spool"  # noqa: S108
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can have put something here: ours, a real directory, not writable by others."""
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def _make_private(folder: Path) -> bool:
+    try:
+        made = not folder.parent.exists()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if made:
+            os.chmod(folder.parent, 0o700)
+        if not _is_private(folder) or (folder.parent.name.startswith("eventlog-") and not _is_private(folder.parent)):
+            return False
+        os.chmod(folder, 0o700)
+    except OSError:
+        return False
+    return True
+
+
+class SpoolFile:
+    """A spool file being written by this process. Raises OSError where no folder can be written."""
+
+    def __init__(self, data_dir: Path | None, header: Header) -> None:
+        self.path, self._descriptor = self._create(data_dir)
+        self.events = 0
+        self._torn = False
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._write(msgspec.json.encode(header))
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def _create(data_dir: Path | None) -> tuple[Path, int]:
+        problem: OSError = OSError("no folder for a spool file")
+        for folder in folders(data_dir):
+            if not _make_private(folder):
+                continue
+            path = folder / f"{now_us():x}-{os.getpid()}-{os.urandom(4).hex()}{ENDING}"
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+                descriptor = os.open(path, flags, 0o600)
+                # A full disk lets an empty file be made: only bytes that are on the disk count.
+                os.write(descriptor, b"")
+                os.posix_fallocate(descriptor, 0, 4096) if hasattr(os, "posix_fallocate") else None
+                os.ftruncate(descriptor, 0)
+                return path, descriptor
+            except OSError as error:
+                problem = error
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+        raise problem
+
+    def add(self, line: Line) -> None:
+        """Write one event; when this returns it survives power loss. Raises OSError."""
+        self._write(msgspec.json.encode(line))
+        self.events += 1
+
+    def _write(self, data: bytes) -> None:
+        # After a line that was cut short, the next one starts on a line of its own.
+        data = (b"\n" if self._torn else b"") + data + b"\n"
+        self._torn = True
+        done = 0
+        while done < len(data):
+            done += os.write(self._descriptor, data[done:])
+        os.fsync(self._descriptor)
+        self._torn = False
+
+    def close(self) -> None:
+        """End writing; the file is free to be imported now."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def import_spool(log: Log, runs: Runs, data_dir: Path | None) -> Imported:
+    """Bring every spool file of this log whose writer is gone into the log, and remove it.
+
+    Safe to be called by several processes, and again after it was interrupted: keys keep every event single. Raises the
+    log's errors; what is not in the log then stays in its file.
+    """
+    total = Imported()
+    for folder in folders(data_dir):
+        if not _is_private(folder):
+            continue
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(ENDING):
+                done = _import_file(log, runs, folder / name)
+                total = Imported(total.files + done.files, total.events + done.events, total.damaged + done.damaged)
+    return total
+
+
+def _import_file(log: Log, runs: Runs, path: Path) -> Imported:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return Imported()
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return Imported()
+        if not os.path.lexists(path) or os.stat(path).st_ino != os.fstat(descriptor).st_ino:
+            return Imported()
+        lines = iter(file)
+        header = _header(next(lines, b""))
+        if header is None or not _belongs(header, log):
+            return Imported()
+        events, damaged = _append_all(log, runs, lines)
+        if damaged:
+            os.rename(path, path.with_name(path.name + DAMAGED))
+            return Imported(0, events, (str(path) + DAMAGED,))
+        os.unlink(path)
+        return Imported(1, events)
+
+
+def _header(line: bytes) -> Header | None:
+    try:
+        header = msgspec.json.decode(line, type=Header)
+    except msgspec.DecodeError:
+        return None
+    return header if header.spool == FORMAT else None
+
+
+def _belongs(header: Header, log: Log) -> bool:
+    """A log that was replaced by another one at the same place has other run numbers."""
+    if header.log_id is not None:
+        return header.log_id == log.log_id
+    return header.target == log.url
+
+
+def _append_all(log: Log, runs: Runs, lines: Iterator[bytes]) -> tuple[int, int]:
+    """Returns how many events are in the log now, and how many lines nobody can read (a torn last one is no such)."""
+    numbers: dict[str, int] = {}
+    waiting: list[Append] = []
+    events = damaged = 0
+    for raw in lines:
+        line = _line(raw)
+        if line is None:
+            damaged += bool(raw.strip()) and raw.endswith(b"\n")
+            continue
+        if isinstance(line.event, RunStarted):
+            event = line.event
+            if line.parent is not None and line.parent in numbers:
+                event = msgspec.structs.replace(event, parent_run_id=numbers[line.parent])
+            try:
+                numbers[line.stream] = runs.append_start(event, occurred_at=line.at, key=line.key)
+                events += 1
+            except InvalidInput:
+                damaged += 1
+            continue
+        stream = line.stream
+        if stream.startswith(PLACEHOLDER):
+            if stream not in numbers:
+                damaged += 1
+                continue
+            stream = f"run-{numbers[stream]}"
+        waiting.append(Append(stream=stream, events=line.event, key=line.key, occurred_at=line.at))
+        if len(waiting) == _BATCH:
+            done, refused = _append(log, waiting)
+            events, damaged, waiting = events + done, damaged + refused, []
+    done, refused = _append(log, waiting)
+    return events + done, damaged + refused
+
+
+def _append(log: Log, appends: Sequence[Append]) -> tuple[int, int]:
+    if not appends:
+        return 0, 0
+    try:
+        log.append_many(list(appends))
+        return len(appends), 0
+    except (InvalidInput, Conflict):
+        if len(appends) == 1:
+            return 0, 1
+    pairs = [_append(log, [one]) for one in appends]
+    return sum(done for done, _ in pairs), sum(refused for _, refused in pairs)
+
+
+def _line(raw: bytes) -> Line | None:
+    try:
+        return msgspec.json.decode(raw, type=Line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
