@@ -461,7 +461,7 @@ class Store(Protocol):
         """A driver's error as one of ours; any other error as it is."""
 
     def recover(self, error: BaseException | None = None) -> None:
-        """Give back whatever this thread still holds of a transaction that was interrupted, or failed with ``error``."""
+        """Give back whatever this thread still holds of a transaction that was interrupted, or failed."""
 
     def change_counter(self) -> int:
         """A number that changes when anyone has written; cheap to poll."""

@@ -1,0 +1,57 @@
+"""Answers as JSON: keys are the Structs' fields, and no control character stands in the text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eventlog.cli.sanitise import clean_json
+
+
+def to_json(item: object, indent: bool = False) -> str:
+    """One JSON value, in one line unless ``indent``; hashes in hexadecimal; no control character in it."""
+    import msgspec
+
+    text = msgspec.json.encode(json_ready(item)).decode()
+    if indent:
+        text = msgspec.json.format(text, indent=2)
+    return clean_json(text)
+
+
+def json_ready(item: object) -> object:
+    """``item`` with bytes as hexadecimal and a record's stored JSON as the object it is; keys are the fields' names."""
+    import msgspec
+
+    if isinstance(item, msgspec.Struct):
+        names = item.__struct_fields__
+        if "data" in names and "hash" in names:
+            return _record(item)
+        return {name: json_ready(value) for name, value in struct_fields(item).items()}
+    if isinstance(item, bytes):
+        return item.hex()
+    if isinstance(item, dict):
+        return {key: json_ready(value) for key, value in item.items()}
+    if isinstance(item, list | tuple) and not hasattr(item, "_fields"):
+        return [json_ready(value) for value in item]
+    if hasattr(item, "_asdict"):
+        return {key: json_ready(value) for key, value in item._asdict().items()}
+    if hasattr(item, "__dataclass_fields__") and not isinstance(item, type):
+        return {name: json_ready(getattr(item, name)) for name in item.__dataclass_fields__}
+    return item
+
+
+def struct_fields(item: Any) -> dict[str, Any]:
+    """A Struct's fields by name, as they are."""
+    return {name: getattr(item, name) for name in item.__struct_fields__}
+
+
+def _record(record: Any) -> dict[str, object]:
+    import msgspec
+
+    found = {name: value for name, value in struct_fields(record).items() if name != "codec"}
+    for name in ("data", "metadata"):
+        stored = found.get(name)
+        if isinstance(stored, str):
+            broken = any(space in stored for space in "\n\r\t")
+            found[name] = msgspec.Raw((msgspec.json.format(stored, indent=-1) if broken else stored).encode())
+    found["hash"] = bytes(record.hash).hex()
+    return found

@@ -1,0 +1,212 @@
+"""``eventlog db``: the database that holds the log."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eventlog.cli.options import confirm, view_options, yes_option
+from eventlog.cli.progress import bar
+from eventlog.cli.state import State, pass_state
+from eventlog.cli.times import show_size
+from eventlog.cli.view import View
+
+SHOWN = 100
+
+
+@click.group()
+def db() -> None:
+    """The database: create, migrate, check, back up."""
+
+
+@db.command()
+@view_options
+@pass_state
+def init(state: State, view: View) -> None:
+    """Create the log, or bring an older one up to this program. Harmless where there is one."""
+    with state.write(create=True, bar=True) as log:
+        view.item({"url": log.url, "position": log.head().position}, [("log", log.url)])
+
+
+@db.command()
+@view_options
+@pass_state
+def status(state: State, view: View) -> None:
+    """Show where the log is, how big, with which settings and which SQLite, and what is wrong with it."""
+    from eventlog import maintenance
+
+    with state.read() as log:
+        found = maintenance.status(log)
+    view.item(found, [(name.replace("_", " "), _value(name, value)) for name, value in found.items()])
+
+
+def _value(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_bytes") and isinstance(value, int):
+        return show_size(value)
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_value(key, entry)}" for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return "\n".join(str(entry) for entry in value)
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+@db.command()
+@click.option("--dry-run", is_flag=True, help="Only show what there is to do.")
+@view_options
+@pass_state
+def migrate(state: State, view: View, dry_run: bool) -> None:
+    """Bring the database to the newest schema, and put missing triggers back. Opening a log does the former too."""
+    from eventlog.store import migrate as migrations
+
+    path = _path(state)
+    if not dry_run:
+        with closing(migrations.open_for_schema(path)) as store:
+            migrations.migrate(store)
+    _tell_schema(view, migrations.status(path))
+
+
+@db.command()
+@click.option("--to", "number", type=click.IntRange(0), required=True, metavar="N", help="The migration to go back to.")
+@yes_option
+@view_options
+@pass_state
+def rollback(state: State, view: View, number: int, yes: bool) -> None:
+    """Undo the migrations above N, for an older program. Refused while that would throw events away.
+
+    The next command of this program that opens the log brings it forward again.
+    """
+    from eventlog.store import migrate as migrations
+
+    path = _path(state)
+    confirm(f"Undo every migration above {number}?", yes)
+    with closing(migrations.open_for_schema(path)) as store:
+        migrations.rollback(store, number)
+    if number == 0:
+        view.item({"version": 0, "pending": []}, [("version", "0: an empty file, no log any more")])
+        return
+    _tell_schema(view, migrations.status(path))
+
+
+def _tell_schema(view: View, status: Any) -> None:
+    view.item(
+        status,
+        [
+            ("version", f"{status.version} of {status.latest}"),
+            ("pending", "\n".join(status.pending)),
+            ("problems", "\n".join(status.problems)),
+        ],
+    )
+    if status.problems:
+        sys.exit(1)
+
+
+@db.command()
+@view_options
+@pass_state
+def check(state: State, view: View) -> None:
+    """Check pages, triggers, the chain, and the tables against the events. Exit status 1 when anything is wrong."""
+    from eventlog import maintenance
+
+    with _openable(state) as log, bar() as progress:
+        problems = maintenance.check(log, progress)
+        if hasattr(log, "projections"):
+            for found in log.projections.verify(progress=progress):
+                key = "/".join(str(part) for part in found.key)
+                problems.append(f"table {found.table}, row {key}: not what the events say")
+    if view.is_json:
+        view.item({"ok": not problems, "problems": problems})
+    else:
+        for problem in problems[:SHOWN]:
+            view.say(problem)
+        view.say("the database is sound" if not problems else f"{len(problems)} problems")
+    if problems:
+        sys.exit(1)
+
+
+def _openable(state: State) -> Any:
+    """The log; where damage keeps it from being opened, its records at least, so that the damage can be named."""
+    from eventlog.errors import Corrupt
+    from eventlog.log import EventLog
+    from eventlog.store import migrate as migrations
+
+    try:
+        return state.read()
+    except Corrupt:
+        return EventLog(migrations.open_for_schema(_path(state)), writable=False)
+
+
+@db.command()
+@view_options
+@pass_state
+def optimize(state: State, view: View) -> None:
+    """Refresh what the query planner knows, and give free space back."""
+    from eventlog import maintenance
+
+    with state.write() as log:
+        sizes = maintenance.optimize(log)
+    view.item(sizes, [(name.removesuffix("_bytes"), show_size(size)) for name, size in sizes.items()])
+
+
+@db.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@yes_option
+@view_options
+@pass_state
+def backup(state: State, view: View, file: Path, yes: bool) -> None:
+    """Copy the log to FILE while it is in use, and verify the copy. Only you can read it."""
+    from eventlog import maintenance
+
+    there = file.exists()
+    if there:
+        confirm(f"Replace {file}?", yes)
+    target = file.with_name(f"{file.name}.{os.getpid()}.new") if there else file
+    with state.read() as log, bar() as progress:
+        report = maintenance.backup(log, target, progress)
+    if there:
+        os.replace(target, file)
+    _tell_copy(view, report, f"backed up to {file}")
+
+
+@db.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@yes_option
+@view_options
+@pass_state
+def restore(state: State, view: View, file: Path, yes: bool) -> None:
+    """Put the backup FILE in the log's place, verified first. A log that is there is kept beside it."""
+    from eventlog import maintenance
+
+    path = _path(state)
+    there = path.exists()
+    if there:
+        confirm(f"Put {file} in the place of {path}?", yes)
+    with bar() as progress:
+        report = maintenance.restore(file, path, force=there, progress=progress)
+    _tell_copy(view, report, f"{path} is what the backup is" + (", the old log is kept beside it" if there else ""))
+
+
+def _tell_copy(view: View, report: Any, what: str) -> None:
+    position, digest = report.head.position, report.head.hash.hex()
+    if view.is_json:
+        view.item({"position": position, "hash": digest})
+    else:
+        view.say(f"{what}: version {position}, head {digest}")
+
+
+def _path(state: State) -> Path:
+    """The file of the log. A log in memory has no schema to look at and nothing to restore."""
+    from eventlog.app import parse_target
+
+    path, _ = parse_target(state.db)
+    if path is None:
+        raise click.UsageError("A log in memory is no file.")
+    return path

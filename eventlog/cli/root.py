@@ -1,0 +1,55 @@
+"""The command ``eventlog``: its sub-commands by name, each imported when it is used."""
+
+from __future__ import annotations
+
+import click
+
+from eventlog.cli.lazy import RootGroup
+from eventlog.cli.state import State
+
+COMMANDS = {
+    "demo": ("demo:demo", "Record a few real processes and show what the log can do."),
+    "run": ("run:run", "Run a command and record it."),
+    "runs": ("runs:runs", "Find, compare and repair recorded runs."),
+    "projects": ("projects:projects", "The projects that runs belong to."),
+    "stats": ("stats:stats", "Counts, success rates and durations."),
+    "log": ("log:log", "The events themselves: append, read, verify, export."),
+    "projections": ("projections:projections", "The tables computed from the events: rebuild, roll back, explain."),
+    "db": ("db:db", "The database: create, migrate, check, back up."),
+    "completion": ("completion:completion", "Print the completion script of a shell."),
+}
+
+EPILOG = """\b
+First steps:
+  eventlog demo                    see it work on a throw-away log
+  eventlog run -- make test        record a command of your own
+  eventlog runs list               find it again
+"""
+
+
+def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version("execution-eventlog")
+    except PackageNotFoundError:
+        found = "(a checkout, not installed)"
+    click.echo(f"eventlog {found}")
+    ctx.exit()
+
+
+@click.group(cls=RootGroup, package="eventlog.cli", table=COMMANDS, epilog=EPILOG)
+@click.option(
+    "--db",
+    metavar="URL",
+    envvar="EVENTLOG_URL",
+    help="The log: a path or sqlite:///path. Default: $EVENTLOG_URL, else a file of this user's own.",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.pass_context
+def cli(ctx: click.Context, db: str | None, debug: bool) -> None:
+    """An event-sourced execution log: record what programs do, and ask what happened."""
+    ctx.obj = State(db or None)

@@ -1,0 +1,59 @@
+"""``eventlog run``: the hot path, so nothing is imported here that a child's start would have to wait for."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from eventlog.cli.pairs import pairs, parameters
+from eventlog.cli.state import State, pass_state
+
+
+@click.command(
+    context_settings={"allow_interspersed_args": False},
+    epilog="The exit status is the command's own, 128 + n when signal n ended it.",
+)
+@click.option("--project", "-p", metavar="ID", help="The project this run belongs to.")
+@click.option("--note", "-n", metavar="TEXT", default="", help="A remark.")
+@click.option("--tag", "-t", "tags", metavar="K=V", multiple=True, help="A tag; may be repeated.")
+@click.option("--param", "params", metavar="K=V", multiple=True, help="A parameter; may be repeated.")
+@click.option(
+    "--input",
+    "-i",
+    "inputs",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(),
+    help="Keep a copy of this file with the run; may be repeated.",
+)
+@click.option("--name", metavar="PROGRAM", help="The program's name in lists and statistics. Default: the command's.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@pass_state
+def run(
+    state: State,
+    project: str | None,
+    note: str,
+    tags: tuple[str, ...],
+    params: tuple[str, ...],
+    inputs: tuple[str, ...],
+    name: str | None,
+    command: tuple[str, ...],
+) -> None:
+    """Run COMMAND and record it: what it was, how it ended, what it printed.
+
+    Its input, output, errors and signals pass through untouched. Put -- before the command.
+    """
+    from eventlog.recorder.command import run_command
+
+    status = run_command(
+        command,
+        log_target=state.db,
+        project=project,
+        note=note,
+        tags=pairs(tags, "--tag"),
+        parameters=parameters(params),
+        inputs=inputs,
+        program=name,
+    )
+    sys.exit(status)

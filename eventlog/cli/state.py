@@ -1,0 +1,43 @@
+"""What every command knows: which log, and how to open it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from eventlog.app import Log
+
+
+class State:
+    """The options that stand before the sub-command."""
+
+    def __init__(self, db: str | None = None) -> None:
+        self.db = db
+
+    def read(self) -> Log:
+        """The log as it is, for questions about it. Raises LogMissing where there is none."""
+        import eventlog
+
+        return eventlog.open(self.db, mode="r", create=False)
+
+    def query(self) -> Log:
+        """The log, for questions about its tables: opened so that tables which an older program made are made anew."""
+        return self.write(bar=True)
+
+    def write(
+        self, *, create: bool = False, projections: Literal["inline", "deferred", "off"] = "inline", bar: bool = False
+    ) -> Log:
+        """The log, for commands. ``create``: make it when there is none. ``bar``: show the work that opening needs."""
+        import eventlog
+
+        if not bar:
+            return eventlog.open(self.db, create=create, projections=projections)
+        from eventlog.cli.progress import bar as progress_bar
+
+        with progress_bar() as progress:
+            return eventlog.open(self.db, create=create, projections=projections, progress=progress)
+
+
+pass_state = click.make_pass_decorator(State, ensure=True)

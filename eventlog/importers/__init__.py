@@ -1,0 +1,1 @@
+"""Records from outside into the log. Whatever is read here was written by somebody else, and is checked."""
