@@ -1,0 +1,74 @@
+"""The stores that every contract test runs on. A new database joins by one line in `PLACES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import eventlog
+from eventlog.app import Log
+from tests.helpers import EVENTS
+
+OpenLog = Callable[..., Log]
+
+
+class Place(NamedTuple):
+    """A kind of store: where a test's log is, and whether a second log object finds the same records there."""
+
+    name: str
+    target: Callable[[Path], str]
+    shared: bool
+
+
+PLACES = [
+    Place("sqlite-file", lambda folder: str(folder / "log.db"), shared=True),
+    Place("sqlite-memory", lambda folder: ":memory:", shared=False),
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "shared: needs a store that several logs can open at once")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "place" in metafunc.fixturenames:
+        only_shared = metafunc.definition.get_closest_marker("shared") is not None
+        places = [place for place in PLACES if place.shared or not only_shared]
+        metafunc.parametrize("place", places, ids=[place.name for place in places])
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test may touch the log of whoever runs it."""
+    monkeypatch.setenv("EVENTLOG_URL", str(tmp_path / "default.db"))
+    monkeypatch.delenv("EVENTLOG_DATA_DIR", raising=False)
+
+
+@pytest.fixture
+def target(place: Place, tmp_path: Path) -> str:
+    """What to open."""
+    return place.target(tmp_path)
+
+
+@pytest.fixture
+def open_log(target: str) -> Iterator[OpenLog]:
+    """``open_log(**options)`` opens the test's log, once more where the store is shared; all are closed at the end."""
+    opened: list[Log] = []
+
+    def open_one(**options: Any) -> Log:
+        options.setdefault("events", EVENTS)
+        opened.append(eventlog.open(target, **options))
+        return opened[-1]
+
+    yield open_one
+    for log in opened:
+        log.close()
+
+
+@pytest.fixture
+def log(open_log: OpenLog) -> Log:
+    """An empty log."""
+    return open_log()

@@ -1,0 +1,94 @@
+"""No space left: the append says so, everything acknowledged stays, and the log works on when there is space again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mounts import fill_up
+from under_fire import Ticked, assert_sound, fill, keys_in, open_log, run, start
+
+from eventlog.errors import DiskFull, StoreError
+
+
+def append_until_full(log: object, acknowledged: list[str], prefix: str) -> StoreError:
+    for number in range(100_000):
+        try:
+            log.append("fire-full", Ticked(number=number, text="x" * 2000), key=f"{prefix}{number}")  # type: ignore[attr-defined]
+        except StoreError as error:
+            return error
+        acknowledged.append(f"{prefix}{number}")
+    raise AssertionError("the disk never became full")
+
+
+def test_a_full_disk_is_told_and_the_log_works_on_when_there_is_space(tmpfs: Callable[[float], Path]) -> None:
+    folder = tmpfs(24)
+    path, filler = folder / "log.db", folder / "filler"
+    acknowledged: list[str] = []
+    log = open_log(path)
+    fill(log, 100)
+    for round_ in range(3):
+        fill_up(filler)  # another program takes the space
+        error = append_until_full(log, acknowledged, f"round{round_}-")
+        assert isinstance(error, DiskFull), repr(error)
+        assert set(acknowledged) <= set(keys_in(log)), "reading goes on while the disk is full"
+        assert log.runs.count() >= 10
+        with pytest.raises(DiskFull):
+            log.append("fire-full", Ticked(text="x" * 200_000))
+        filler.unlink()
+        began = time.perf_counter()
+        log.append("fire-full", Ticked(), key=f"space{round_}")
+        assert time.perf_counter() - began < 1.0
+        acknowledged.append(f"space{round_}")
+    log.close()
+    assert_sound(path, acknowledged)
+
+
+def test_a_log_on_a_full_disk_opens_for_reading_or_says_that_the_disk_is_full(tmpfs: Callable[[float], Path]) -> None:
+    folder = tmpfs(24)
+    path, filler = folder / "log.db", folder / "filler"
+    with open_log(path) as log:
+        fill(log, 300)
+        head = log.head()
+    fill_up(filler)
+    lines = run("read_and_try_to_append", path)  # a process of its own: it must not die by a signal
+    assert lines in (["DiskFull"], [f"{head.position} {head.hash.hex()}", "DiskFull"])
+    filler.unlink()
+    assert_sound(path)
+
+
+def test_a_limit_on_file_size_in_the_middle_is_told_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with open_log(path) as log:
+        fill(log, 100)
+    *acknowledged, last = run("append_under_a_size_limit", path, path.stat().st_size + 300_000)
+    assert last.split()[0] in {"DiskFull", "StorageFailed"}, last
+    assert len(acknowledged) > 5
+    told_absent = last.split()[1]
+    with open_log(path) as log:
+        stored = keys_in(log)
+    assert set(acknowledged) <= set(stored)
+    assert told_absent not in stored
+    assert_sound(path, acknowledged)
+
+
+def test_a_writer_killed_on_a_full_disk_leaves_a_log_that_opens_without_help(tmpfs: Callable[[float], Path]) -> None:
+    folder = tmpfs(24)
+    path, filler = folder / "log.db", folder / "filler"
+    open_log(path).close()
+    child = start("append_until_full_and_wait", path, filler)
+    assert child.stdout is not None
+    lines: list[str] = []
+    while not lines or "-" in lines[-1]:  # keys have a hyphen, the name of the final error has none
+        lines.append(child.stdout.readline().strip())
+        assert lines[-1], child.communicate()[1]
+    child.kill()
+    child.wait()
+    child.communicate()
+    assert lines[-1] == "DiskFull"
+    told = run("read_and_try_to_append", path)
+    assert told[-1] == "DiskFull" and (len(told) == 1 or int(told[0].split()[0]) >= len(lines) - 1)
+    filler.unlink()
+    assert_sound(path, lines[:-1])

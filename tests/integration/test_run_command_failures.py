@@ -1,0 +1,211 @@
+"""`eventlog run` when the log cannot be written: the command runs all the same, and nothing is lost."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import eventlog
+from tests.integration.run_command_support import only_run, run, runs, start, wait_for
+
+
+@pytest.fixture
+def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    return tmp_path / "log" / "log.db"
+
+
+def signals_are_held_back(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (blocked,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:")]
+    return bool(int(blocked, 16) & 1 << signal.SIGINT - 1)
+
+
+def spool_files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("spool/*.jsonl"))
+
+
+def test_a_file_that_is_no_log(db: Path, tmp_path: Path) -> None:
+    db.parent.mkdir()
+    db.write_bytes(b"this is a diary, not a database" * 100)
+    done = run(db, "sh", "-c", "echo out; echo err >&2; exit 5")
+    assert (done.returncode, done.stdout) == (5, b"out\n")
+    assert done.stderr.startswith(b"err\n")
+    told = done.stderr.splitlines()[1:]
+    assert len(told) == 1
+    assert b"not in the log (NotALog" in told[0]
+    (waiting,) = spool_files(tmp_path)
+    assert str(waiting).encode() in told[0]
+    assert waiting.stat().st_mode & 0o777 == 0o600
+    assert waiting.parent.stat().st_mode & 0o777 == 0o700
+    db.unlink()
+    assert run(db, "true").stderr == b""
+    latest, imported = sorted(runs(db), key=lambda one: one.command != "true")
+    assert latest.command == "true"
+    assert (imported.status, imported.exit_code) == ("fail", 5)
+    assert imported.started_at < latest.started_at
+    with eventlog.open(db, mode="r") as log:
+        assert [said.text for said in log.runs.output(imported.run_id)] == ["out\n", "err\n"]
+    assert spool_files(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, db: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    target = tmp_path / "file" / "log.db"
+    done = run(target, "sh", "-c", "echo fine")
+    assert (done.returncode, done.stdout) == (0, b"fine\n")
+    assert b"not in the log" in done.stderr
+    (waiting,) = spool_files(tmp_path)
+    assert waiting.is_relative_to(tmp_path / "state")
+    (tmp_path / "file").unlink()
+    assert run(target, "true").returncode == 0
+    assert sorted(one.command for one in runs(target)) == ["sh -c 'echo fine'", "true"]
+
+
+def test_nowhere_to_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "file"))
+    done = run(tmp_path / "file" / "log.db", "sh", "-c", "echo fine; exit 9")
+    assert (done.returncode, done.stdout) == (9, b"fine\n")
+    assert b"could not be recorded" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_unknown_kind_of_log(db: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from eventlog.recorder.command import run_command;"
+         "sys.exit(run_command(['echo', 'x'], log_target='mongodb://nowhere/x'))"],
+        capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, b"x\n")
+    assert b"mongodb" in done.stderr
+
+
+def test_the_log_is_busy_while_the_command_ends(db: Path, tmp_path: Path) -> None:
+    """Another process holds the writer lock: what happens meanwhile waits in the spool, once."""
+    run(db, "true")
+    ready, go = tmp_path / "ready", tmp_path / "go"
+    process = start(db, "sh", "-c", f"touch {ready}; while ! test -e {go}; do sleep 0.05; done; echo done")
+    wait_for(ready)
+    with open(f"{db}.lock", "rb+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        go.touch()
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, b"done\n")
+    assert b"LogBusy" in err
+    assert [one.status for one in runs(db)] == ["running", "success"]
+    run(db, "true")
+    assert [one.status for one in runs(db)] == ["success", "success", "success"]
+    assert spool_files(tmp_path) == []
+
+
+def test_the_disk_is_full_for_files(db: Path, tmp_path: Path) -> None:
+    """A file-size limit of the recorder stops its log file, not the command."""
+    run(db, "true")
+    script = (
+        "import resource,sys; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY));"
+        "from eventlog.recorder.command import run_command;"
+        "sys.exit(run_command(sys.argv[2:], log_target=sys.argv[1]))"
+    )
+    producer = "import os; [os.write(1, b'x' * 9999 + b'\\n') for _ in range(100)]"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(db), sys.executable, "-c", producer], capture_output=True, timeout=60
+    )
+    assert (done.returncode, len(done.stdout)) == (0, 1_000_000)
+    assert b"File too large" in done.stderr or b"not in the log" in done.stderr
+    latest = runs(db)[0]
+    assert latest.status in ("success", "running")
+    run(db, "true")
+    assert [one.status for one in runs(db)][1] == "success"
+
+
+def test_an_interrupt_while_the_log_is_opened(db: Path, tmp_path: Path) -> None:
+    """The command is not started any more, the exit status says so, and so does the log."""
+    run(db, "true")
+    mark = tmp_path / "mark"
+    with open(f"{db}.lock", "rb+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = start(db, "touch", str(mark))
+        while not signals_are_held_back(process.pid):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not mark.exists()
+    assert (runs(db)[0].status, runs(db)[0].signal) == ("killed", signal.SIGINT)
+
+
+def test_a_spool_is_imported_once_by_many(db: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    db.parent.mkdir()
+    db.write_bytes(b"no log " * 1000)
+    for number in range(3):
+        run(db, "sh", "-c", f"exit {number}")
+    db.unlink()
+    others = [start(db, "true") for _ in range(4)]
+    for other in others:
+        other.communicate(timeout=60)
+    recorded = runs(db)
+    assert len(recorded) == 7
+    assert sorted(one.exit_code for one in recorded) == [0, 0, 0, 0, 0, 1, 2]
+    assert spool_files(tmp_path) == []
+
+
+def test_a_killed_recorder_with_a_spool(db: Path, tmp_path: Path) -> None:
+    """Torn in the middle of a line: what is whole is imported, and the run is lost."""
+    db.parent.mkdir()
+    db.write_bytes(b"no log " * 1000)
+    ready = tmp_path / "ready"
+    process = start(db, "sh", "-c", f"touch {ready}; exec sleep 60")
+    wait_for(ready)
+    (waiting,) = spool_files(tmp_path)
+    process.kill()
+    process.communicate(timeout=30)
+    with waiting.open("ab") as file:
+        file.write(b'{"key":"torn","stream":"run-@')
+    db.unlink()
+    run(db, "true")
+    assert sorted(one.status for one in runs(db)) == ["lost", "success"]
+    assert spool_files(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a small file system of its own")
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("cannot mount a small file system")
+    try:
+        db = disk / "log.db"
+        run(db, "true")
+        ballast = disk / "ballast"
+        with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(b"x" * 4096)
+        done = run(db, "sh", "-c", "echo still here; exit 6")
+        assert (done.returncode, done.stdout) == (6, b"still here\n")
+        assert b"not in the log" in done.stderr
+        (waiting,) = spool_files(tmp_path)
+        assert waiting.is_relative_to(tmp_path / "state")
+        ballast.unlink()
+        assert run(db, "true").stderr == b""
+        assert sorted(one.exit_code for one in runs(db)) == [0, 0, 6]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_only_one_run_is_recorded_for_one_command(db: Path) -> None:
+    run(db, "true")
+    assert only_run(db).run_id == 1

@@ -1,0 +1,155 @@
+"""Spool files: private, whole or torn, imported exactly once, and only into the log they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eventlog
+from eventlog.errors import DiskFull
+from eventlog.events.runs import RunFinished, RunMetricLogged, RunStarted
+from eventlog.recorder import spool
+from eventlog.recorder.sink import Sink
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Any]:
+    with eventlog.open(tmp_path / "log.db") as opened:
+        opened.projects.add("p")
+        yield opened
+
+
+def no_log() -> Any:
+    raise DiskFull()
+
+
+def spooled(log: Any, metrics: int = 3) -> Path:
+    """A run of which nothing reached the log."""
+    sink = Sink(no_log, log.url, log.data_dir)
+    run = sink.start(RunStarted(command="x"))
+    for number in range(metrics):
+        sink.append(run, [RunMetricLogged(name="m", value=number)])
+    sink.append(run, [RunFinished(status="success")])
+    assert sink.spooled == metrics + 2
+    sink._close_file()
+    (path,) = sink._paths
+    sink.spooled = 0
+    return path
+
+
+def test_a_whole_file(log: Any) -> None:
+    path = spooled(log)
+    assert path.parent == log.data_dir / "spool"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert log.runs.import_spool() == spool.Imported(1, 5)
+    assert not path.exists()
+    assert log.runs.get(1).status == "success"
+    assert [m.value for m in log.runs.metrics(1)] == [0, 1, 2]
+
+
+def test_again_after_an_interruption(log: Any) -> None:
+    """The import stopped after any number of events: what is in the log already stays single."""
+    path = spooled(log)
+    kept = path.read_bytes()
+    for lines in range(1, len(kept.splitlines()) + 1):
+        path.write_bytes(b"".join(kept.splitlines(keepends=True)[:lines]))
+        log.runs.import_spool()
+    head = log.head().position
+    path.write_bytes(kept)
+    log.runs.import_spool()
+    assert log.head().position == head == 6
+    assert log.runs.count() == 1
+
+
+@pytest.mark.parametrize("cut", [1, 10, 60])
+def test_a_torn_last_line(log: Any, cut: int) -> None:
+    path = spooled(log)
+    path.write_bytes(path.read_bytes()[:-cut])
+    done = log.runs.import_spool()
+    assert done == spool.Imported(1, 5 if cut == 1 else 4)
+    assert not path.exists()
+
+
+def test_a_line_nobody_can_read_keeps_the_file(log: Any) -> None:
+    path = spooled(log)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], b"garbage\n", *lines[3:]]))
+    done = log.runs.import_spool()
+    assert (done.files, done.events) == (0, 5)
+    (kept,) = done.damaged
+    assert Path(kept).exists()
+    assert log.runs.import_spool() == spool.Imported()
+    assert log.runs.get(1).status == "success"
+
+
+def test_a_living_writer_is_left_alone(log: Any) -> None:
+    sink = Sink(no_log, log.url, log.data_dir)
+    sink.start(RunStarted(command="x"))
+    assert log.runs.import_spool() == spool.Imported()
+    sink._close_file()
+    assert log.runs.import_spool().events == 1
+    sink.spooled = 0
+
+
+def test_only_into_the_log_it_belongs_to(log: Any, tmp_path: Path) -> None:
+    path = spooled(log)
+    with eventlog.open(tmp_path / "second.db") as other:
+        assert other.runs.import_spool() == spool.Imported()
+    assert path.exists()
+
+
+def test_a_log_that_was_replaced(tmp_path: Path) -> None:
+    """Run numbers of the old log must not reach the new one."""
+    db = tmp_path / "log.db"
+    with eventlog.open(db) as log:
+        number = log.runs.start("old").run_id
+        sink = log.runs._sink
+        assert sink.log() is log
+        log.append = log.append_many = lambda *_, **__: no_log()  # type: ignore[method-assign]
+        from eventlog.recorder.sink import RunRef
+
+        sink.append(RunRef("t", 0, number), [RunFinished(status="fail")])
+        sink._close_file()
+        sink.spooled = 0
+    for file in tmp_path.glob("log.db*"):
+        file.unlink()
+    with eventlog.open(db) as log:
+        log.runs.start("new")
+        assert log.runs.import_spool() == spool.Imported()
+        assert log.runs.get(1).status == "running"
+
+
+def test_a_folder_of_somebody_else_is_not_trusted(log: Any) -> None:
+    path = spooled(log)
+    path.parent.chmod(0o777)
+    assert log.runs.import_spool() == spool.Imported()
+    path.parent.chmod(0o700)
+    assert log.runs.import_spool().events == 5
+
+
+def test_many_events(log: Any) -> None:
+    spooled(log, metrics=1200)
+    assert log.runs.import_spool().events == 1202
+    assert len(log.runs.metrics(1)) == 1200
+    assert log.verify().ok
+
+
+def test_an_import_that_fails_keeps_the_file(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = spooled(log)
+    monkeypatch.setattr(log, "append_many", lambda *_: no_log())
+    with pytest.raises(DiskFull):
+        log.runs.import_spool()
+    assert path.exists()
+    monkeypatch.undo()
+    assert log.runs.import_spool().files == 1
+    assert log.runs.count() == 1
