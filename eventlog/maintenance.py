@@ -155,7 +155,7 @@ def restore(source: Path, target: Path, *, force: bool = False, progress: Progre
     if not source.exists():
         raise LogMissing(f"there is no backup at {source}")
     if target.exists() and not force:
-        raise StoreError(f"{target} exists already; say --force to put the backup in its place (the old log is kept)")
+        raise StoreError(f"{target} exists already; nothing was written (with force the old log is set aside)")
     original = EventLog(open_store(source, writable=False, create=False), writable=False)
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

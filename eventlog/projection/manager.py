@@ -503,7 +503,8 @@ class Projections:
                 keys = []
                 steps = self._steps(reader, member, wanted, end)
         if row is None and not steps:
-            raise NotFound(f"{table} has no row {', '.join(map(str, wanted))}, and never had", table=table, key=wanted)
+            never = "" if isinstance(member, Rollup) else ", and never had"
+            raise NotFound(f"{table} has no row {', '.join(map(str, wanted))}{never}", table=table, key=wanted)
         return Explanation(table, wanted, as_dict(row), steps, keys)
 
     def _steps(self, reader: Reader, member: Projection, key: Key, end: int) -> list[Step]:

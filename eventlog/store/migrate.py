@@ -88,7 +88,9 @@ def open_store(
         version = _version(store)
         if version < latest():
             if not writable:
-                raise MigrationError(f"{path} has schema {version}, this program needs {latest()}; open it for writing")
+                raise MigrationError(
+                    f"{path} has schema {version}, this program needs {latest()}: run `eventlog db migrate`"
+                )
             migrate(store)
         if problems := trigger_problems(store):
             raise Corrupt(
