@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import parse_qs, unquote
 
 from eventlog.codec import Codec, Upcaster
 from eventlog.errors import InvalidInput, LogReadOnly
@@ -26,11 +24,10 @@ from eventlog.repositories.statistics import StatisticsRepository
 from eventlog.store.base import Progress, Store
 from eventlog.store.migrate import open_store
 from eventlog.store.sqlite import LOCK_TIMEOUT_S
+from eventlog.target import Target, data_folder, parse_target
 
 if TYPE_CHECKING:
     from eventlog.aio import AsyncLog
-
-Target = str | os.PathLike[str] | None
 
 
 class Log(EventLog):
@@ -138,7 +135,7 @@ def open(
         vfs = options.get("vfs", "")
         store = open_store(place, writable=writable, create=create, timeout_s=timeout_s, vfs=vfs)
     try:
-        folder = _data_dir(data_dir, place)
+        folder = data_folder(data_dir, place)
         chosen = () if projections == "off" else (*installed(), *extra_projections)
         log = Log(
             store, Codec(events, upcasters), chosen, inline=projections == "inline", writable=writable, data_dir=folder
@@ -157,35 +154,3 @@ def _prepare(log: Log, progress: Progress | None) -> None:
     except LogReadOnly:
         # A file that cannot be written can still be read; each append will say so.
         log.writable = False
-
-
-def _data_dir(given: str | os.PathLike[str] | None, place: Path | None) -> Path | None:
-    chosen = given or os.environ.get("EVENTLOG_DATA_DIR")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    return None if place is None else place.parent
-
-
-def default_path() -> Path:
-    """The log of this user, where nothing else is said."""
-    from platformdirs import user_data_path
-
-    return user_data_path("eventlog", appauthor=False) / "log.db"
-
-
-def parse_target(target: Target = None) -> tuple[Path | None, dict[str, str]]:
-    """The file a target means (None: memory), and the options behind its ``?``. Raises InvalidInput."""
-    text = os.fspath(target) if target is not None else os.environ.get("EVENTLOG_URL") or None
-    if text is None:
-        return default_path(), {}
-    if not text or "\0" in text:
-        raise InvalidInput("the log's place is empty, or holds a NUL character")
-    if text in (":memory:", "sqlite://", "sqlite:///:memory:"):
-        return None, {}
-    if text.startswith("sqlite:///"):
-        place, _, query = text.removeprefix("sqlite:///").partition("?")
-        options = {name: values[-1] for name, values in parse_qs(query).items()}
-        return Path(unquote(place)).expanduser().absolute(), options
-    if scheme := re.match(r"([a-z][a-z0-9+.-]*)://", text):
-        raise InvalidInput(f"this version opens files and sqlite:/// URLs, not {scheme[1]}://")
-    return Path(text).expanduser().absolute(), {}

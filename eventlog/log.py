@@ -412,7 +412,7 @@ class EventLog:
         where = self.selection(streams, categories, types)
         position = self.head().position if after is None else after
         stop = stop or threading.Event()
-        seen: int | None = None
+        seen: object = None
         quiet_since = time.monotonic()
         while not stop.is_set():
             counter = self.store.change_counter()

@@ -204,7 +204,7 @@ def _tell_copy(view: View, report: Any, what: str) -> None:
 
 def _path(state: State) -> Path:
     """The file of the log. A log in memory has no schema to look at and nothing to restore."""
-    from eventlog.app import parse_target
+    from eventlog.target import parse_target
 
     path, _ = parse_target(state.db)
     if path is None:

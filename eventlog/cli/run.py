@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 
 import click
@@ -44,10 +46,12 @@ def run(
 
     Its input, output, errors and signals pass through untouched. Put -- before the command.
     """
+    import eventlog
     from eventlog.recorder.command import run_command
 
     status = run_command(
         command,
+        opener=eventlog.open,
         log_target=state.db,
         project=project,
         note=note,
@@ -56,4 +60,8 @@ def run(
         inputs=inputs,
         program=name,
     )
-    sys.exit(status)
+    # All is closed and told by now; taking the interpreter down would cost more than recording did.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)

@@ -55,7 +55,7 @@ class RunFinished(Event, frozen=True, kw_only=True, tag="run.finished"):
 
 
 class RunLost(Event, frozen=True, kw_only=True, tag="run.lost"):
-    """An observation: the process is proven gone and never said how it ended. A later event of the run supersedes it."""
+    """An observation: the process is proven gone without having said how it ended. A later event supersedes it."""
 
     evidence: str
 

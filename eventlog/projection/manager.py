@@ -244,7 +244,7 @@ class Projections:
     ) -> None:
         """Keep deferred projections caught up until ``stop`` is set."""
         stop = stop or threading.Event()
-        seen: int | None = None
+        seen: object = None
         while not stop.is_set():
             counter = self._log.store.change_counter()
             if counter == seen:

@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,10 @@ from eventlog.recorder.process import (
 from eventlog.recorder.pump import leave_behind
 from eventlog.recorder.recording import PARENT_VARIABLE, Recording, parent_from_environment, prepare
 from eventlog.recorder.sink import Sink
+from eventlog.target import Target, data_folder, parse_target
+
+Opener = Callable[..., Any]
+"""What opens logs, `eventlog.open`: it stands above the recorder, and is handed down."""
 
 LOCK_TIMEOUT_S = 5.0
 """How long the start of a command waits for other writers of the log."""
@@ -36,7 +39,8 @@ LOCK_TIMEOUT_S = 5.0
 def run_command(
     argv: Sequence[str],
     *,
-    log_target: str | os.PathLike[str] | None = None,
+    opener: Opener,
+    log_target: Target = None,
     project: str | None = None,
     note: str = "",
     tags: Mapping[str, str] | None = None,
@@ -60,7 +64,7 @@ def run_command(
             return _refuse(f"cannot read the input {os.fspath(path)!r}")
     _fill_standard_streams()
     mask = block_signals()
-    sink = open_sink(log_target, data_dir)
+    sink = open_sink(opener, log_target, data_dir)
     try:
         event = _started(argv, project, note, tags or {}, parameters or {}, program, cwd, sink)
         recording = Recording(sink, event, artifacts=artifacts)
@@ -90,18 +94,16 @@ def _fill_standard_streams() -> None:
     os.close(descriptor)
 
 
-def open_sink(target: str | os.PathLike[str] | None, data_dir: str | os.PathLike[str] | None = None) -> Sink:
+def open_sink(opener: Opener, target: Target, data_dir: str | os.PathLike[str] | None = None) -> Sink:
     """A sink for the log at a target, which may fail to open now, or for ever. Never raises."""
 
-    # What opens logs stands above the recorder: it is fetched by name when needed, as `import eventlog` does it.
     def open_log() -> Any:
-        return import_module("eventlog.app").open(target, data_dir=data_dir, timeout_s=LOCK_TIMEOUT_S)
+        return opener(target, data_dir=data_dir, timeout_s=LOCK_TIMEOUT_S)
 
     url, folder = os.fspath(target) if target is not None else "", None
     try:
-        app = import_module("eventlog.app")
-        place, _ = app.parse_target(target)
-        folder = app._data_dir(data_dir, place)
+        place, _ = parse_target(target)
+        folder = data_folder(data_dir, place)
         url = f"sqlite:///{place}" if place is not None else url
     except Exception:
         folder = None if data_dir is None else Path(data_dir)

@@ -463,8 +463,8 @@ class Store(Protocol):
     def recover(self, error: BaseException | None = None) -> None:
         """Give back whatever this thread still holds of a transaction that was interrupted, or failed."""
 
-    def change_counter(self) -> int:
-        """A number that changes when anyone has written; cheap to poll."""
+    def change_counter(self) -> object:
+        """What differs from an earlier answer whenever anyone has written meanwhile; cheap to poll."""
 
     def close(self) -> None:
         """Close every connection."""

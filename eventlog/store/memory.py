@@ -76,6 +76,8 @@ class MemoryStore:
             self._check()
             self._session.execute("BEGIN IMMEDIATE")
         except BaseException:
+            if self._connection.in_transaction:
+                self._session.execute("ROLLBACK")
             self._lock.release()
             raise
         self._session.changed = False
@@ -107,7 +109,8 @@ class MemoryStore:
         finally:
             self._lock.release()
 
-    def change_counter(self) -> int:
+    def change_counter(self) -> object:
+        self._check()
         return self._commits
 
     def close(self) -> None:

@@ -183,9 +183,10 @@ class SQLiteStore:
             finally:
                 self.lock.release()
 
-    def change_counter(self) -> int:
+    def change_counter(self) -> object:
+        # The number counts for one connection: a follower that changes threads must not compare two of them.
         with self.reader() as reader:
-            return int(reader.execute("PRAGMA data_version").fetchone()[0])
+            return id(reader), reader.execute("PRAGMA data_version").fetchone()[0]
 
     # writing
 

@@ -294,9 +294,19 @@ def test_decides_and_appends_in_one_commit_fail_alone(log: Log) -> None:
     assert log.projections.verify() == []
 
 
-def test_the_log_used_inside_decide_is_an_error_not_a_hang(target: str) -> None:
-    assert in_child("append_inside_decide", target) == "told\n"
+def test_the_log_used_inside_decide_is_part_of_it(target: str) -> None:
+    assert in_child("append_inside_decide", target) == "part of it\n"
 
 
-def test_a_transaction_inside_decide_is_told_and_harms_nothing(target: str) -> None:
-    assert in_child("transaction_inside_decide", target) == "told\n"
+def test_a_decision_that_fails_takes_back_what_the_log_itself_did_inside(log: Log) -> None:
+    def work(tx: Tx) -> None:
+        log.append("note-1", Noted())
+        with log.transaction():
+            log.append("note-1", Noted())
+        assert log.head().position == 2
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        log.decide(work)
+    assert log.head().position == 0
+    assert log.append("note-1", Noted()) == (1, 1, 1, False)

@@ -11,8 +11,8 @@ from typing import Any
 import eventlog
 
 RUNNER = (
-    "import sys; from eventlog.recorder.command import run_command;"
-    "sys.exit(run_command(sys.argv[2:], log_target=sys.argv[1], artifacts=True))"
+    "import sys; import eventlog; from eventlog.recorder.command import run_command;"
+    "sys.exit(run_command(sys.argv[2:], opener=eventlog.open, log_target=sys.argv[1], artifacts=True))"
 )
 
 

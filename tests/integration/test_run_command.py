@@ -184,8 +184,8 @@ def test_closed_standard_streams(db: Path) -> None:
 def test_a_lot_of_output_uses_no_memory(db: Path, tmp_path: Path) -> None:
     size = int(os.environ.get("EVENTLOG_TEST_OUTPUT_MB", "64"))
     script = (
-        "import resource,sys; from eventlog.recorder.command import run_command;"
-        "code = run_command(sys.argv[2:], log_target=sys.argv[1]);"
+        "import resource,sys; import eventlog; from eventlog.recorder.command import run_command;"
+        "code = run_command(sys.argv[2:], opener=eventlog.open, log_target=sys.argv[1]);"
         "sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)); sys.exit(code)"
     )
     producer = f"import os\nfor _ in range({size}): os.write(1, b'0123456789abcde\\n' * 65536)"
@@ -220,8 +220,8 @@ def test_inputs_parent_and_metadata(db: Path, tmp_path: Path) -> None:
     source = tmp_path / "data.csv"
     source.write_text("a,b\n")
     script = (
-        "import sys; from eventlog.recorder.command import run_command;"
-        "sys.exit(run_command(sys.argv[3:], log_target=sys.argv[1], inputs=[sys.argv[2]], project='p', note='n',"
+        "import sys; import eventlog; from eventlog.recorder.command import run_command;"
+        "sys.exit(run_command(sys.argv[3:], opener=eventlog.open, log_target=sys.argv[1], inputs=[sys.argv[2]], project='p', note='n',"
         " tags={'k': 'v'}, parameters={'lr': 0.1}))"
     )
     inner = [sys.executable, "-c", RUNNER, str(db), "sh", "-c", "echo $EVENTLOG_PARENT_RUN"]

@@ -82,8 +82,8 @@ def test_nowhere_to_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_unknown_kind_of_log(db: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from eventlog.recorder.command import run_command;"
-         "sys.exit(run_command(['echo', 'x'], log_target='mongodb://nowhere/x'))"],
+        [sys.executable, "-c", "import sys; import eventlog; from eventlog.recorder.command import run_command;"
+         "sys.exit(run_command(['echo', 'x'], opener=eventlog.open, log_target='mongodb://nowhere/x'))"],
         capture_output=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, b"x\n")
@@ -113,8 +113,8 @@ def test_the_disk_is_full_for_files(db: Path, tmp_path: Path) -> None:
     run(db, "true")
     script = (
         "import resource,sys; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY));"
-        "from eventlog.recorder.command import run_command;"
-        "sys.exit(run_command(sys.argv[2:], log_target=sys.argv[1]))"
+        "import eventlog; from eventlog.recorder.command import run_command;"
+        "sys.exit(run_command(sys.argv[2:], opener=eventlog.open, log_target=sys.argv[1]))"
     )
     producer = "import os; [os.write(1, b'x' * 9999 + b'\\n') for _ in range(100)]"
     done = subprocess.run(

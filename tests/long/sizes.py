@@ -1,14 +1,15 @@
 """Sizes of the long suite, ``pytest -m long tests/long``. Each has an environment variable, and a small default.
 
-EVENTLOG_LONG_KILLS     processes killed                       (12)
-EVENTLOG_LONG_IMAGES    power-cut images for each durability   (60)
-EVENTLOG_LONG_SECONDS   of each stress of writers              (6)
-EVENTLOG_LONG_BACKUPS   taken under load                       (8)
-EVENTLOG_LONG_COPIES    torn copies                            (40)
-EVENTLOG_LONG_FLIPS     single flipped bits                    (100)
-EVENTLOG_LONG_EVENTS    in the log that is verified            (50,000)
-EVENTLOG_LONG_REOPENINGS  on a full disk                       (6)
-EVENTLOG_LONG_EXAMPLES  histories of commands                  (10)
+EVENTLOG_LONG_KILLS       processes killed                          (12)
+EVENTLOG_LONG_IMAGES      power-cut images for each durability      (60)
+EVENTLOG_LONG_OPERATIONS  of the disk, each of which fails          (12)
+EVENTLOG_LONG_SECONDS     of each stress of writers                 (6)
+EVENTLOG_LONG_BACKUPS     taken under load                          (8)
+EVENTLOG_LONG_COPIES      file copies of a log in use               (40)
+EVENTLOG_LONG_FLIPS       single flipped bits                       (60)
+EVENTLOG_LONG_EVENTS      in the log that is verified               (50,000)
+EVENTLOG_LONG_REOPENINGS  of a log on a full disk                   (6)
+EVENTLOG_LONG_EXAMPLES    histories of commands                     (10)
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ DEFAULTS = {
     "SECONDS": 6,
     "BACKUPS": 8,
     "COPIES": 40,
-    "FLIPS": 100,
+    "FLIPS": 60,
     "EVENTS": 50_000,
     "REOPENINGS": 6,
     "EXAMPLES": 10,
+    "OPERATIONS": 12,
 }
 
 

@@ -110,9 +110,7 @@ def test_naive_copies_of_a_live_log_are_sound_or_reported_and_never_a_traceback(
         done = command("--db", copy, "db", "check")
         assert "Traceback" not in done.stderr + done.stdout
         assert done.returncode == (1 if copy in damaged else 0), (copy, done.stdout, done.stderr)
-    print(
-        f"{len(copies)} file copies of a live log: {len(damaged)} reported as damaged, the rest sound, 0 tracebacks"
-    )
+    print(f"{len(copies)} file copies of a live log: {len(damaged)} reported as damaged, the rest sound, 0 tracebacks")
     assert damaged or len(copies) < 20, "no copy was torn: the test tests nothing"
     assert_sound(path, acknowledged)
 
