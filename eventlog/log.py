@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +16,16 @@ import msgspec
 from eventlog.clock import from_datetime, now_us
 from eventlog.codec import Codec, find_non_finite, to_json
 from eventlog.committer import MAX_KNOWN_STREAMS, Appended, Committer, Expect, Prepared, Transaction
-from eventlog.errors import InvalidEvent, InvalidInput, InvalidName, InvalidQuery, LogClosed, LogReadOnly
+from eventlog.errors import (
+    EventLogError,
+    EventTooLarge,
+    InvalidEvent,
+    InvalidInput,
+    InvalidName,
+    InvalidQuery,
+    LogClosed,
+    LogReadOnly,
+)
 from eventlog.events import Event, UnknownEvent
 from eventlog.store.base import (
     GENESIS,
@@ -35,7 +44,8 @@ T = TypeVar("T")
 ANY, NO_STREAM, EXISTS = Expect.ANY, Expect.NO_STREAM, Expect.EXISTS
 PAGE = 2048
 MAX_NAME = 512
-Events = Event | UnknownEvent | Sequence[Event | UnknownEvent]
+MAX_METADATA_BYTES = 1 << 16
+Events = Event | UnknownEvent | Iterable[Event | UnknownEvent]
 When = int | datetime | None
 _logs: weakref.WeakSet[EventLog] = weakref.WeakSet()
 
@@ -210,7 +220,10 @@ class EventLog:
 
     def _import(self, records: list[Record]) -> int:
         rows: list[RecordRow] = [msgspec.structs.astuple(record)[:14] for record in records]
-        events = [self.codec.encode_raw(row[3], row[4], row[11].encode())[4] for row in rows]
+        try:
+            events = [self.codec.encode_raw(row[3], row[4], row[11].encode())[4] for row in rows]
+        except UnicodeEncodeError as error:
+            raise InvalidEvent(f"a record's data is not valid Unicode: {error}") from error
         return self._submit(lambda transaction: transaction.append_rows(rows, events), "full", pure=True)
 
     def prepare(
@@ -238,7 +251,12 @@ class EventLog:
         if expect is not Expect.ANY and (isinstance(expect, bool) or not isinstance(expect, (int, Expect))):
             raise InvalidInput(f"expect is ANY, NO_STREAM, EXISTS or a version, not {expect!r}")
         encode = self.codec.encode
-        encoded = [encode(events)] if isinstance(events, (Event, UnknownEvent)) else [encode(one) for one in events]
+        if isinstance(events, (Event, UnknownEvent)):
+            encoded = [encode(events)]
+        elif isinstance(events, Iterable) and not isinstance(events, (str, bytes, type)):
+            encoded = [encode(one) for one in events]
+        else:
+            raise InvalidEvent(f"events are an Event, or a list of them, not {type(events).__name__}")
         if not encoded:
             raise InvalidInput("an append needs at least one event")
         if occurred_at is None:
@@ -442,10 +460,10 @@ class EventLog:
         if after and previous is None:
             raise InvalidQuery("to verify from the middle, give the hash of the record there")
         while position < end:
-            with self.reader() as reader:
-                rows = reader.records(position, end, Selection(), limit=PAGE)
+            rows, unreadable = self._page_or_record(position, end)
             if not rows:
-                return self._broken(position, digest, position + 1, "the records up to the head are missing")
+                missing = "the records up to the head are missing"
+                return self._broken(position, digest, position + 1, unreadable or missing)
             for row in rows:
                 problem = _problem(row, position, digest, recorded)
                 if problem is not None:
@@ -454,6 +472,17 @@ class EventLog:
             if progress is not None:
                 progress(position, end, "verifying")
         return ChainReport(True, position - after, Head(position, digest, recorded))
+
+    def _page_or_record(self, position: int, end: int) -> tuple[list[RecordRow], str | None]:
+        """The next records; where a page cannot be read the next one alone, and where that cannot be, why."""
+        problem = None
+        for limit in (PAGE, 1):
+            try:
+                with self.reader() as reader:
+                    return reader.records(position, end, Selection(), limit=limit), None
+            except EventLogError as error:
+                problem = f"the record cannot be read: {error}"
+        return [], problem
 
     def _broken(self, checked: int, digest: bytes, bad: int, problem: str) -> ChainReport:
         return ChainReport(False, checked, Head(checked, digest), bad, problem)
@@ -511,6 +540,8 @@ def _encode_metadata(metadata: Mapping[str, Any]) -> bytes:
         raise InvalidEvent(f"metadata: {error}") from error
     if not data.startswith(b"{"):
         raise InvalidEvent("metadata is a mapping")
+    if len(data) > MAX_METADATA_BYTES:
+        raise EventTooLarge(f"metadata: {len(data):,} bytes, the limit is {MAX_METADATA_BYTES:,}")
     if b"null" in data and (path := find_non_finite(metadata)):
         raise InvalidEvent(f"metadata: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
     return data

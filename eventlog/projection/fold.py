@@ -114,14 +114,19 @@ def plan(
     items: Sequence[Item],
     to: int,
     sums: dict[Rollup, Deltas] | None = None,
+    known: dict[Any, Any] | None = None,
 ) -> Plan:
     """How a group's tables get from before ``items`` to after them; ``to`` is the position after them.
 
-    With ``sums`` what rollups gain is added there, to be written later, and not part of the plan.
+    With ``sums`` what rollups gain is added there, to be written later, and not part of the plan. ``known`` are an
+    entity's rows by key as they stand in its table (None: no row); it learns those it lacks, and what becomes of them.
     """
     made = Plan(group)
     root = group.root
-    changes = _plan_entity(reader, root, items, made) if isinstance(root, Entity) else _plan_journal(root, items, made)
+    if isinstance(root, Entity):
+        changes = _plan_entity(reader, root, items, made, {} if known is None else known)
+    else:
+        changes = _plan_journal(root, items, made)
     for rollup in rollups:
         try:
             if sums is None:
@@ -133,15 +138,21 @@ def plan(
     return made
 
 
-def _plan_entity(reader: Reader, entity: Entity[Any], items: Sequence[Item], made: Plan) -> list[Change]:
+def _plan_entity(
+    reader: Reader, entity: Entity[Any], items: Sequence[Item], made: Plan, known: dict[Any, Any]
+) -> list[Change]:
     keys = key_map(entity, items)
-    before = reader.load(entity.table, [(key,) for key in dict.fromkeys(keys.values()) if key is not None])
-    rows: dict[Any, Any] = {key[0]: row for key, row in before.items()}
+    wanted = [key for key in dict.fromkeys(keys.values()) if key is not None]
+    if missing := [(key,) for key in wanted if key not in known]:
+        loaded = reader.load(entity.table, missing)
+        known.update((key[0], loaded.get(key)) for key in missing)
+    before = {key: known[key] for key in wanted}
+    rows = dict(before)
     made.failure = evolve_all(entity, items, keys, rows)
     changes: list[Change] = []
     dump = entity.table.dump
     for key, row in rows.items():
-        old = before.get((key,))
+        old = before[key]
         if row is old or row == old:
             continue
         try:
@@ -155,6 +166,7 @@ def _plan_entity(reader: Reader, entity: Entity[Any], items: Sequence[Item], mad
             made.refuse(items[0][0].position, error)
             return []
         changes.append((old, row))
+    known.update(rows)
     return changes
 
 

@@ -136,9 +136,9 @@ class Journal(_Root, Generic[R]):
         make: Callable[[Any, Record], R | None],
         indexes: Iterable[Sequence[str]] = (),
     ) -> None:
-        super().__init__(name, version, row, ("position",), indexes, make)
-        if row.__struct_fields__[0] != "position":
+        if row.__struct_fields__[:1] != ("position",):
             raise ProjectionError(f"the first field of the journal {name} is position")
+        super().__init__(name, version, row, ("position",), indexes, make)
         self.types = tuple(types)
         self.make = make
 

@@ -15,6 +15,7 @@ from eventlog.store.base import Reader, Selection, Writer
 
 INLINE_LAG = 2000
 """How far behind an inline projection may be for an append to bring it along by itself."""
+MAX_KNOWN_ROWS = 2000
 State = Literal["live", "pinned", "failed"]
 
 
@@ -83,9 +84,12 @@ class Inline:
         self._codec = codec
         self.tags = frozenset(tag for group in self._groups for tag in group.tags)
         self._active: dict[str, list[tuple[Group, list[Rollup]]]] | None = None
+        # The rows of entities that were touched last, true as long as nobody else writes: runs under way, mostly.
+        self._rows: dict[Group, dict[Any, Any]] = {}
 
     def forget(self) -> None:
         self._active = None
+        self._rows.clear()
 
     def apply(self, writer: Writer, items: list[Item], old: int, new: int) -> None:
         active = self._load(writer, old) if self._active is None else self._active
@@ -94,12 +98,15 @@ class Inline:
             for group, rollups in active.get(item[0].type, ()):
                 work.setdefault(group, (rollups, []))[1].append(item)
         for group, (rollups, mine) in work.items():
-            made = plan(writer, group, rollups, mine, new)
+            known = self._rows.setdefault(group, {})
+            if len(known) > MAX_KNOWN_ROWS:
+                known.clear()
+            made = plan(writer, group, rollups, mine, new, known=known)
             made.write(writer, mine[0][0].position)
             if made.failure or made.rollup_failures:
                 # What the append's other records did to this group stays, up to the failure; the others go on.
                 save(writer, group, rollups, checkpoints(writer, old), new, made)
-                self._active = None
+                self.forget()
 
     def _load(self, writer: Writer, head: int) -> dict[str, list[tuple[Group, list[Rollup]]]]:
         """Find the groups that can move with every append, bring them to the head, detach all others."""

@@ -119,7 +119,10 @@ class Projections:
         for group in self.groups.values():
             if name in group.names:
                 return group
-        raise ProjectionUnknown(f"no projection is called {name!r}; there are {', '.join(self.names())}", name=name)
+        others = (
+            f"there are {', '.join(self.names())}" if self.groups else "none are installed, or they are switched off"
+        )
+        raise ProjectionUnknown(f"no projection is called {name!r}; {others}", name=name)
 
     def _pick(self, names: Iterable[str] | None) -> list[Group]:
         if names is None:

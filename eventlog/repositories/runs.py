@@ -297,7 +297,9 @@ class RunsRepository(Repository):
         where += [] if after is None else [Filter("run_id", ">", after)]
         table = self._fresh(RUNS)
         with self._source.reader() as reader:
-            return reader.select(table, where, order=("-run_id",), limit=limit, offset=offset)
+            # By time only where time is asked for: then its index gives both the bounds and the order.
+            order = ("-run_id",) if from_at is None and to_at is None else ("-created_at", "-run_id")
+            return reader.select(table, where, order=order, limit=limit, offset=offset)
 
     def count(
         self,

@@ -70,7 +70,7 @@ class FileLock:
                         f"another process has held {self.path} for {timeout_s:g} s; nothing was written, try again",
                         timeout_s=timeout_s,
                     ) from None
-                pause = min(pause * 1.2, 0.002)
+                pause = min(pause * 1.2, 0.0005)
 
     def release(self) -> None:
         """Give the lock back."""

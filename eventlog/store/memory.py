@@ -55,7 +55,10 @@ class MemoryStore:
     def reader(self) -> Iterator[WriteSession]:
         with self._lock:
             self._check()
-            yield self._session
+            try:
+                yield self._session
+            except sqlite3.Error as error:
+                raise StoreError(str(error)) from error
 
     def scratch(self) -> ScratchSession:
         with self._lock:
@@ -76,7 +79,7 @@ class MemoryStore:
             self._check()
             self._session.execute("BEGIN IMMEDIATE")
         except BaseException:
-            if self._connection.in_transaction:
+            if not self._closed and self._connection.in_transaction:
                 self._session.execute("ROLLBACK")
             self._lock.release()
             raise
@@ -94,7 +97,7 @@ class MemoryStore:
 
     def recover(self, error: BaseException | None = None) -> None:
         if self._lock._is_owned():  # type: ignore[attr-defined]
-            if self._connection.in_transaction:
+            if not self._closed and self._connection.in_transaction:
                 self._session.execute("ROLLBACK")
             while self._lock._is_owned():  # type: ignore[attr-defined]
                 self._lock.release()
@@ -104,7 +107,7 @@ class MemoryStore:
 
     def rollback(self, writer: WriteSession, error: BaseException | None = None) -> None:
         try:
-            if self._connection.in_transaction:
+            if not self._closed and self._connection.in_transaction:
                 writer.execute("ROLLBACK")
         finally:
             self._lock.release()

@@ -240,7 +240,7 @@ def status(path: Path) -> SchemaStatus:
     try:
         version = _version(store)
         pending = [f"{step.number:04}_{step.name}" for step in migrations() if step.number > version]
-        return SchemaStatus(version, latest(), pending, trigger_problems(store))
+        return SchemaStatus(version, latest(), pending, trigger_problems(store) if version else [])
     finally:
         store.close()
 

@@ -121,7 +121,7 @@ class SQLiteStore:
         self._check_usable()
         try:
             connection = self._connect("ro")
-            connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
+            connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
         except sqlite3.Error as error:
             connection = self._connect_where_nothing_can_be_written(error)
         connection.execute("PRAGMA busy_timeout = 5000")

@@ -279,7 +279,11 @@ class ScratchSession(WriteSession):
         columns = ", ".join(f"{column.name} {_SQL_TYPES[column.kind]}" for column in table.columns)
         keys = ", ".join(table.key)
         names = ", ".join(table.names)
-        self.execute(f"CREATE TEMP TABLE {table.name}__touched ({keys}, PRIMARY KEY ({keys})) WITHOUT ROWID")
+        # With their types: an untyped column is compared by conversion, for which no index is used.
+        typed = ", ".join(
+            f"{table.columns[index].name} {_SQL_TYPES[table.columns[index].kind]}" for index in table.key_indexes
+        )
+        self.execute(f"CREATE TEMP TABLE {table.name}__touched ({typed}, PRIMARY KEY ({keys})) WITHOUT ROWID")
         self.execute(f"CREATE TEMP TABLE {table.name}__folded ({columns}, PRIMARY KEY ({keys}))")
         same = " AND ".join(f"touched.{key} = live.{key}" for key in table.key)
         self.execute(
@@ -371,8 +375,11 @@ def _load_sql(table: Table, count: int) -> str:
     names = ", ".join(table.names)
     if len(table.key) == 1:
         return f"SELECT {names} FROM {table.name} WHERE {table.key[0]} IN ({_marks(count)})"
+    # A join looks each key up; a row value IN (VALUES …) scans the whole table.
     rows = ", ".join([f"({_marks(len(table.key))})"] * count)
-    return f"SELECT {names} FROM {table.name} WHERE ({', '.join(table.key)}) IN (VALUES {rows})"
+    names = ", ".join(f"t.{name}" for name in table.names)
+    same = " AND ".join(f"t.{name} = v.column{number}" for number, name in enumerate(table.key, 1))
+    return f"SELECT {names} FROM (VALUES {rows}) AS v CROSS JOIN {table.name} AS t ON {same}"
 
 
 @lru_cache(maxsize=256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import resource
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from under_fire import Ticked, assert_sound
+from click.testing import CliRunner
+from under_fire import Ticked, assert_sound, open_log
 
 import eventlog
 from eventlog.app import Log
+from eventlog.cli.root import cli
 from eventlog.codec import from_json
 from eventlog.errors import EventLogError, EventTooLarge, InvalidEvent, InvalidInput, InvalidQuery, NotFound
 
@@ -283,3 +286,42 @@ def test_a_hostile_type_is_refused(log: Log, tag: str) -> None:
         log.append("fire-1", eventlog.UnknownEvent(tag=tag, data={}))
     str(refused.value).encode()
     assert log.head().position == 0
+
+
+JSON_FROM_OUTSIDE = {
+    "a number out of range": b'{"x": 1e400}',
+    "not a number": b'{"x": NaN}',
+    "infinite": b'{"x": -Infinity}',
+    "an escaped lone surrogate": b'{"x": "\\ud800"}',
+    "invalid UTF-8": b'{"x": "\xff\xfe"}',
+    "a NUL": b'{"x": "\\u0000"}',
+    "a big integer": b'{"x": 18446744073709551616}',
+    "the biggest exact integer": b'{"x": 9007199254740993}',
+    "control characters": b'{"x": "\\u001b]0;owned\\u0007\\u009b2J\\u202e"}',
+    "too deep": b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "deep with a null": b'{"x": ' + b"[" * 600 + b"null" + b"]" * 600 + b"}",
+    "not an object": b"[1, 2]",
+    "nothing": b"",
+    "cut off": b'{"x": ',
+    "huge": b'{"x": "' + b"y" * 3_000_000 + b'"}',
+}
+
+
+@pytest.mark.parametrize("what", JSON_FROM_OUTSIDE)
+def test_json_from_outside_is_stored_exactly_or_refused_in_one_line(tmp_path: Path, what: str) -> None:
+    path, data = tmp_path / "log.db", JSON_FROM_OUTSIDE[what]
+    open_log(path).close()
+    arguments = ["--db", str(path), "log", "append", "fire-1", "outside.came", "-"]
+    done = CliRunner().invoke(cli, arguments, input=data)
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+    with open_log(path) as log:
+        if done.exit_code == 0:
+            assert json.loads(next(log.read()).data) == json.loads(data)
+            shown = CliRunner().invoke(cli, ["--db", str(path), "log", "read"])
+            assert shown.exit_code == 0
+            assert all(char.isprintable() or char == "\n" for char in shown.output), "shown harmlessly"
+        else:
+            assert done.exit_code in {1, 2}
+            assert log.head().position == 0
+            assert "Traceback" not in done.output
+    assert_sound(path)

@@ -37,6 +37,7 @@ def test_every_writer_gets_its_turn(tmp_path: Path, writers: int) -> None:
     seconds = size("SECONDS")
     path = tmp_path / "log.db"
     open_log(path).close()
+    alone = float(run("fair", path, "alone", 2, 0)[-1].split()[1])
     ended = together(
         path, *[("fair", f"w{n}", seconds, time.time() + 2) for n in range(writers)], timeout_s=seconds + 60
     )
@@ -47,13 +48,11 @@ def test_every_writer_gets_its_turn(tmp_path: Path, writers: int) -> None:
     worst = max(figure[2] for figure in figures)
     print(
         f"{writers} writers, durable, {seconds} s: {sum(counts) / seconds:,.0f} events/s, "
-        f"slowest/fastest {fairness:.2f}, p99 {p99:.1f} ms, longest {worst:.0f} ms, 0 errors"
+        f"slowest/fastest {fairness:.2f}, p99 {p99:.1f} ms (alone {alone:.1f} ms), longest {worst:.0f} ms, 0 errors"
     )
     assert_sound(path)
-    if is_small("SECONDS"):
-        assert fairness >= 0.5 and p99 <= 200
-    else:
-        assert fairness >= 0.7 and p99 <= (50 if writers == 4 else 100)
+    assert fairness >= (0.5 if is_small("SECONDS") else 0.7)
+    assert p99 <= max(50, 12 * writers * alone), "on a busy machine the figure of one writer alone is the measure"
 
 
 def test_a_writer_that_hangs_inside_a_transaction_is_told_as_busy_and_waited_out(tmp_path: Path) -> None:

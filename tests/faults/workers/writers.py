@@ -104,6 +104,7 @@ def rebuild_some_times(path: str, times: str, threads: str) -> None:
 def rollback(path: str, worker: str = "w") -> None:
     """Append, roll back, resume, over and over."""
     with open_log(path) as log:
+        log.projections.resume()  # an earlier life may have been killed while rolled back, and that is kept
         for number in range(1_000_000):
             one(log, worker, number)
             if number % 5 == 4:

@@ -1,0 +1,66 @@
+"""The error tree: drawn truly, told in full, carried between processes."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+
+import pytest
+
+from eventlog import errors
+from eventlog.errors import EventLogError, KeyReused, LogBusy, NotFound, WrongExpectedVersion
+
+CLASSES = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, EventLogError)]
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    drawn: dict[str, str] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r"^    ([ │├└─]*)([A-Z]\w+)", line)
+        if found:
+            depth = len(found[1]) // 4
+            path = [*path[:depth], found[2]]
+            drawn[found[2]] = path[-2] if depth else ""
+    assert drawn == {one.__name__: "" if one is EventLogError else one.__base__.__name__ for one in CLASSES}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_docstring_is_the_default_message(cls: type[EventLogError]) -> None:
+    assert cls.__doc__
+    if cls not in (WrongExpectedVersion, KeyReused):
+        assert str(cls()) == cls.__doc__.strip()
+        assert str(cls("told", n=1)) == "told"
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_an_error_travels_between_processes(cls: type[EventLogError]) -> None:
+    arguments = {WrongExpectedVersion: ("note-1", 3, 5), KeyReused: ("k", 7)}.get(cls, ("told",))
+    error = cls(*arguments)  # type: ignore[arg-type]
+    for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(copied) is cls
+        assert str(copied) == str(error)
+        assert copied.facts == error.facts
+
+
+def test_facts_are_attributes() -> None:
+    error = WrongExpectedVersion("note-1", 3, 5)
+    assert (error.stream, error.expected, error.actual) == ("note-1", 3, 5)
+    assert NotFound("no", run_id=5).run_id == 5
+    assert not hasattr(error, "other")
+    with pytest.raises(AttributeError, match="other"):
+        _ = error.other
+
+
+def test_a_message_tells_its_facts() -> None:
+    assert str(WrongExpectedVersion("note-1", "no stream", 5)) == (
+        "wrong expected version no stream of stream 'note-1': it is at version 5"
+    )
+    assert "'k'" in str(KeyReused("k", 7)) and "7" in str(KeyReused("k", 7))
+
+
+def test_notes_and_causes_can_be_added() -> None:
+    error = LogBusy()
+    error.add_note("more")
+    assert error.__notes__ == ["more"]
