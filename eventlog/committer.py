@@ -62,14 +62,25 @@ Prepared = tuple[
 """An append, encoded and checked: stream, events, expect, key, occurred_at, actor, correlation, causation, metadata."""
 
 
+Mark = tuple[int, int, bytes, int]
+"""A place in a transaction: records not flushed, position, hash and recorded_at."""
+
+
+class Refused(Exception):
+    """A projection made a row that the store does not take: the transaction is to be done again, with care."""
+
+
 class Projector(Protocol):
     """What keeps tables true in the transaction of the append."""
 
     tags: frozenset[str]
     """The types of events that it wants."""
 
-    def apply(self, writer: Writer, items: list[tuple[Record, Any]], old: int, new: int) -> None:
-        """Apply the records of (old, new]; ``items`` are those wanted."""
+    def apply(self, writer: Writer, items: list[tuple[Record, Any]], old: int, new: int, careful: bool) -> None:
+        """Apply the records of (old, new]; ``items`` are those wanted.
+
+        Raises Refused when the store takes a row amiss; done again, ``careful``, this stops that projection alone.
+        """
 
     def forget(self) -> None:
         """Others wrote, or a transaction was undone: nothing remembered is true any more."""
@@ -78,8 +89,9 @@ class Projector(Protocol):
 class Transaction:
     """A write transaction: append and read in it, all or nothing."""
 
-    def __init__(self, committer: Committer, writer: Writer, head: Head) -> None:
+    def __init__(self, committer: Committer, writer: Writer, head: Head, careful: bool = False) -> None:
         self.writer = writer
+        self._careful = careful
         self._position, self._hash, self._recorded = head
         self._start = head.position
         self._projector = committer.projector
@@ -89,11 +101,6 @@ class Transaction:
         self._events: list[Event | UnknownEvent] = []
         self._keys: dict[str, RecordRow] = {}
         self.over = False
-
-    @property
-    def waiting(self) -> int:
-        """How many records are not flushed yet."""
-        return len(self._rows)
 
     @property
     def appended(self) -> bool:
@@ -194,12 +201,12 @@ class Transaction:
         projector = self._projector
         if projector is not None:
             tags, codec = projector.tags, self._codec
-            items = [
+            items: list[tuple[Record, Any]] = [
                 (Record(*row, codec), event)
                 for row, event in zip(rows, events, strict=True)
                 if row[3] in tags and type(event) is not UnknownEvent
             ]
-            projector.apply(self.writer, items, rows[0][0] - 1, rows[-1][0])
+            projector.apply(self.writer, items, rows[0][0] - 1, rows[-1][0], self._careful)
 
     def stream_version(self, stream: str) -> int:
         """The version of a stream, with what this transaction has appended."""
@@ -243,33 +250,37 @@ class Transaction:
 
     # what a part that fails has to give back
 
-    def undo(self, count: int, head: Head) -> None:
-        """Forget all rows but the first ``count`` of those not flushed; the head was ``head`` then."""
+    def mark(self) -> Mark:
+        """Where the transaction is now."""
+        return len(self._rows), self._position, self._hash, self._recorded
+
+    def undo(self, mark: Mark) -> None:
+        """Forget the rows appended since a mark, which must not be flushed yet."""
+        count, self._position, self._hash, self._recorded = mark
         self._rows = self._rows[:count]
         self._events = self._events[:count]
-        self._position, self._hash, self._recorded = head
         self._versions.clear()
         self._keys = {row[7]: row for row in self._rows if row[7] is not None}
         for row in self._rows:
             self._versions[row[1]] = row[2]
 
-    def begin_nested(self) -> Head:
-        """Begin a part that can fail alone, whatever it does; returns the head to undo it to."""
+    def begin_nested(self) -> Mark:
+        """Begin a part that can fail alone, whatever it does; returns the mark to undo it to."""
         self.flush()
         self.writer.savepoint()
-        return self.head
+        return self.mark()
 
     def end_nested(self) -> None:
         """Keep the part."""
         self.flush()
         self.writer.release()
 
-    def undo_nested(self, head: Head) -> None:
+    def undo_nested(self, mark: Mark) -> None:
         """Undo the part."""
         self.writer.rollback_to_savepoint()
         if self._projector is not None:
             self._projector.forget()
-        self.undo(0, head)
+        self.undo(mark)
 
 
 def _holds(expect: Expect | int, version: int) -> bool:
@@ -339,8 +350,11 @@ class Committer:
 
     # transactions
 
-    def begin(self, durability: Durability) -> Transaction:
-        """Open a transaction that this thread holds until `commit` or `rollback`."""
+    def begin(self, durability: Durability, *, careful: bool = True) -> Transaction:
+        """Open a transaction that this thread holds until `commit` or `rollback`.
+
+        One that is not ``careful`` is faster, and has to be done again when it raises Refused.
+        """
         writer = self.store.begin(durability)
         try:
             if writer.changed:
@@ -349,7 +363,7 @@ class Committer:
         except BaseException as error:
             self.store.rollback(writer, error)
             raise self.store.translate(error) from error
-        return Transaction(self, writer, head)
+        return Transaction(self, writer, head, careful)
 
     def commit(self, transaction: Transaction) -> None:
         """Flush and commit. Raises the store's errors; then nothing was written."""
@@ -360,13 +374,14 @@ class Committer:
             if isinstance(translated := self.store.translate(error), EventLogError):
                 raise translated from error
             raise
+        head = transaction.head
         try:
-            self.store.commit(transaction.writer, transaction.head if transaction.appended else None)
+            self.store.commit(transaction.writer, head if transaction.appended else None)
         except BaseException:
             self.forget()
             raise
         transaction.over = True
-        self._head = transaction.head
+        self._head = head
 
     def rollback(self, transaction: Transaction, error: BaseException | None = None) -> None:
         """Undo the transaction."""
@@ -395,14 +410,14 @@ class Committer:
 
     def enqueue(self, request: Request[Any]) -> bool:
         """Queue a request; True when nobody leads, and the caller has to call `lead` for it."""
-        if request.wake is None:
-            request.gate = threading.Lock()
-            request.gate.acquire()
         with self._mutex:
             self._queue.append(request)
             if self._leader is None:
                 self._leader = request
                 return True
+            if request.wake is None:
+                request.gate = threading.Lock()
+                request.gate.acquire()
         return False
 
     def _wait(self, request: Request[Any]) -> None:
@@ -482,12 +497,20 @@ class Committer:
         return bool(rows) and rows[0][13] == digest
 
     def _run(self, batch: list[Request[Any]]) -> None:
+        try:
+            self._attempt(batch, careful=False)
+        except Refused:
+            for request in batch:
+                request.error = None
+            self._attempt(batch, careful=True)
+
+    def _attempt(self, batch: list[Request[Any]], *, careful: bool) -> None:
         durability: Durability = "process"
         for request in batch:
             if request.durability == "full":
                 durability = "full"
         self._planned = Head(0, b"")
-        transaction = self.begin(durability)
+        transaction = self.begin(durability, careful=careful)
         try:
             for request in batch:
                 if request.pure:
@@ -507,25 +530,25 @@ class Committer:
             self.rollback(transaction)
 
     def _append_only(self, request: Request[Any], transaction: Transaction) -> None:
-        count, head = transaction.waiting, transaction.head
+        mark = transaction.mark()
         try:
             request.result = request.work(transaction)
         except Exception as error:
-            if self.store.translate(error) is not error:
+            if isinstance(error, Refused) or self.store.translate(error) is not error:
                 raise
             request.error = error
-            transaction.undo(count, head)
+            transaction.undo(mark)
 
     def _nested(self, request: Request[Any], transaction: Transaction) -> None:
-        head = transaction.begin_nested()
+        mark = transaction.begin_nested()
         try:
             request.result = request.work(transaction)
             transaction.end_nested()
         except Exception as error:
-            if self.store.translate(error) is not error:
+            if isinstance(error, Refused) or self.store.translate(error) is not error:
                 raise
             request.error = error
-            transaction.undo_nested(head)
+            transaction.undo_nested(mark)
 
 
 def _copy(error: BaseException) -> BaseException:

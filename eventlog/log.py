@@ -158,7 +158,8 @@ class EventLog:
     def decide(self, work: Callable[[Tx], T], *, durability: Durability = "full") -> T:
         """Run ``work(tx)`` inside a write transaction: what it reads is the present, what it appends goes together.
 
-        It runs while every other writer waits, so it must be quick. If it raises, nothing is appended.
+        It runs while every other writer waits, so it must be quick, and it may run twice (when a projection makes a row
+        that cannot be stored). If it raises, nothing is appended.
         """
 
         def run(transaction: Transaction) -> T:
@@ -177,11 +178,11 @@ class EventLog:
         self.check_writable()
         outer: Transaction | None = getattr(self._local, "transaction", None)
         if outer is not None:
-            head = outer.begin_nested()
+            mark = outer.begin_nested()
             try:
                 yield Tx(self, outer)
             except BaseException:
-                outer.undo_nested(head)
+                outer.undo_nested(mark)
                 raise
             outer.end_nested()
             return
@@ -299,11 +300,11 @@ class EventLog:
         transaction: Transaction | None = getattr(self._local, "transaction", None)
         if transaction is None:
             return self.committer.submit(work, durability, pure=pure)
-        head = transaction.begin_nested()
+        mark = transaction.begin_nested()
         try:
             result = work(transaction)
         except BaseException:
-            transaction.undo_nested(head)
+            transaction.undo_nested(mark)
             raise
         transaction.end_nested()
         return result

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventlog.codec import Codec
+from eventlog.committer import Refused
 from eventlog.errors import DecodeError
 from eventlog.events import UnknownEvent
 from eventlog.projection.kinds import Contribution, Entity, Group, Journal, Rollup
@@ -59,18 +60,30 @@ class Plan:
         self.fresh, self.updated, self.gone, self.deltas = [], [], [], {}
         self.failure = Failure(position, f"a row cannot be stored: {type(error).__name__}: {error}")
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.fresh or self.updated or self.gone or self.deltas)
+
+    def write_at_once(self, writer: Writer) -> None:
+        """Write it; the checkpoint is the caller's to save. Raises Refused when the store does not take a row."""
+        try:
+            self._write_all(writer)
+        except Exception as error:
+            if writer.refuses(error):
+                raise Refused(self.group.root.name) from error
+            raise
+
     def write(self, writer: Writer, first: int) -> None:
         """Write it; the checkpoint is the caller's to save. What the store refuses stops that projection alone.
 
         ``first`` is the position of the batch's first record.
         """
-        if not (self.fresh or self.updated or self.gone or self.deltas):
+        if self.empty:
             return
         writer.savepoint()
         try:
-            self._write_root(writer)
-            for rollup, deltas in self.deltas.items():
-                write_deltas(writer, rollup, deltas)
+            self._write_all(writer)
         except Exception as error:
             writer.rollback_to_savepoint()
             if not writer.refuses(error):
@@ -78,6 +91,11 @@ class Plan:
             self._write_apart(writer, first)
         else:
             writer.release()
+
+    def _write_all(self, writer: Writer) -> None:
+        self._write_root(writer)
+        for rollup, deltas in self.deltas.items():
+            write_deltas(writer, rollup, deltas)
 
     def _write_root(self, writer: Writer) -> None:
         table = self.group.root.table
@@ -127,10 +145,11 @@ def plan(
         changes = _plan_entity(reader, root, items, made, {} if known is None else known)
     else:
         changes = _plan_journal(root, items, made)
-    for rollup in rollups:
+    for rollup in rollups if changes else ():
         try:
             if sums is None:
-                made.deltas[rollup] = _non_zero(sum_up(rollup, changes, {}))
+                if deltas := _non_zero(sum_up(rollup, changes, {})):
+                    made.deltas[rollup] = deltas
             else:
                 sum_up(rollup, changes, sums[rollup])
         except Exception as error:
@@ -182,7 +201,7 @@ def _plan_journal(journal: Journal[Any], items: Sequence[Item], made: Plan) -> l
 
 def key_map(entity: Entity[Any], items: Iterable[Item]) -> dict[str, Any]:
     """The streams of the items, each with the key of its row."""
-    return {stream: entity.key_of(stream) for stream in {record.stream for record, _ in items}}
+    return {record.stream: entity.key_of(record.stream) for record, _ in items}
 
 
 def evolve_all(

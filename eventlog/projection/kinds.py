@@ -13,6 +13,7 @@ from eventlog.errors import ProjectionError
 from eventlog.events import Event, event_type
 from eventlog.store.base import Record, Table
 
+MAX_KNOWN_KEYS = 10_000
 MAX_DIGITS = 18
 """Numbers of more digits do not fit a column; a stream named like that is not an entity's."""
 R = TypeVar("R", bound=msgspec.Struct)
@@ -104,9 +105,19 @@ class Entity(_Root, Generic[R]):
         self.evolve = evolve
         self._prefix = f"{category}-"
         self._numbered = self.table.columns[0].kind == "int"
+        self._keys: dict[str, Any] = {}
 
     def key_of(self, stream: str) -> Any:
         """The key of a stream's row; None when the stream is not of this category or not of this form."""
+        try:
+            return self._keys[stream]
+        except KeyError:
+            if len(self._keys) >= MAX_KNOWN_KEYS:
+                self._keys.clear()
+            key = self._keys[stream] = self._parse(stream)
+            return key
+
+    def _parse(self, stream: str) -> Any:
         if not stream.startswith(self._prefix):
             return None
         text = stream[len(self._prefix) :]

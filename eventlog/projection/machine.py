@@ -91,18 +91,21 @@ class Inline:
         self._active = None
         self._rows.clear()
 
-    def apply(self, writer: Writer, items: list[Item], old: int, new: int) -> None:
+    def apply(self, writer: Writer, items: list[Item], old: int, new: int, careful: bool) -> None:
         active = self._load(writer, old) if self._active is None else self._active
-        work: dict[Group, tuple[list[Rollup], list[Item]]] = {}
+        work: dict[Group, tuple[Group, list[Rollup], list[Item]]] = {}
         for item in items:
             for group, rollups in active.get(item[0].type, ()):
-                work.setdefault(group, (rollups, []))[1].append(item)
-        for group, (rollups, mine) in work.items():
+                work.setdefault(group, (group, rollups, []))[2].append(item)
+        for group, rollups, mine in work.values():
             known = self._rows.setdefault(group, {})
             if len(known) > MAX_KNOWN_ROWS:
                 known.clear()
             made = plan(writer, group, rollups, mine, new, known=known)
-            made.write(writer, mine[0][0].position)
+            if careful:
+                made.write(writer, mine[0][0].position)
+            elif not made.empty:
+                made.write_at_once(writer)
             if made.failure or made.rollup_failures:
                 # What the append's other records did to this group stays, up to the failure; the others go on.
                 save(writer, group, rollups, checkpoints(writer, old), new, made)

@@ -222,7 +222,9 @@ class WriteSession(Session):
     # rows
 
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
-        if rows:
+        if len(rows) == 1:
+            self.execute(_insert_sql(table), rows[0])
+        elif rows:
             self.executemany(_insert_sql(table), rows)
 
     def update(self, table: Table, rows: Sequence[Values]) -> None:

@@ -122,7 +122,7 @@ def two_engines(path: str) -> None:
 
 COMMANDS = """runs list;runs list --json;stats runs;log head;log verify;log check;log export FOLDER/export.jsonl
 log read --limit 3;projections status;projections verify;projections rebuild;db status;db check;db optimize
-db backup FOLDER/backup.db;run -- true;db restore FOLDER/backup.db"""
+db backup FOLDER/backup.db;db restore FOLDER/backup.db"""
 
 
 def session_under_audit(path: str) -> None:
