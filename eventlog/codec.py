@@ -184,8 +184,11 @@ def _refusal(tag: str, value: object, error: Exception) -> InvalidEvent:
 
 
 def find_non_finite(value: object) -> str | None:
-    """The path of the first NaN or infinity in a value."""
-    return _find(value, _non_finite)
+    """The path of the first NaN or infinity in a value. Raises InvalidEvent when it is nested too deeply to look."""
+    try:
+        return _find(value, _non_finite)
+    except RecursionError as error:
+        raise InvalidEvent("nested too deeply") from error
 
 
 def _non_finite(value: object) -> bool:

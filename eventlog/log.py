@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from struct import error as StructError
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -193,8 +194,9 @@ class EventLog:
             self._local.transaction = transaction
             yield Tx(self, transaction)
             self._local.transaction = None
-            if os.getpid() == pid:
-                self.committer.commit(transaction)
+            if os.getpid() != pid:
+                raise LogClosed("this process was forked inside the transaction, which is its parent's to finish")
+            self.committer.commit(transaction)
         except BaseException as error:
             self._local.transaction = None
             if os.getpid() == pid:
@@ -356,6 +358,7 @@ class EventLog:
 
         Read in pages: a reader that stops half-way holds nothing open.
         """
+        _check_bounds(after, to, limit)
         where = self.selection(streams, categories, types)
         end = self.head().position if to is None else min(to, self.head().position)
         return self._pages(after, end, where, backwards, limit)
@@ -381,7 +384,8 @@ class EventLog:
         self, stream: str, *, after: int = 0, to: int | None = None, backwards: bool = False, limit: int | None = None
     ) -> Iterator[Record]:
         """A stream's records with ``after < version <= to``, in order of version."""
-        where = Selection(streams=(stream,))
+        _check_bounds(after, to, limit)
+        where = self.selection(streams=(stream,))
         codec = self.codec
         left = limit
         while left is None or left > 0:
@@ -408,10 +412,10 @@ class EventLog:
         tags = None
         if types is not None:
             tags = tuple(kind if isinstance(kind, str) else str(kind.__struct_config__.tag) for kind in _many(types))
-        kinds = None if categories is None else tuple(_many(categories))
+        kinds = None if categories is None else _texts(categories)
         if kinds is not None and (wrong := [kind for kind in kinds if "-" in kind]):
             raise InvalidQuery(f"a category is the part of a stream before the first '-', not {wrong[0]!r}")
-        return Selection(None if streams is None else tuple(_many(streams)), kinds, tags)
+        return Selection(None if streams is None else _texts(streams), kinds, None if tags is None else _texts(tags))
 
     def follow(
         self,
@@ -507,9 +511,25 @@ def _problem(row: RecordRow, position: int, digest: bytes, recorded: int) -> str
     try:
         if row[13] != hash_of(digest, row):
             return "the record, or one before it, is not what was written: its hash differs"
-    except (AttributeError, TypeError, UnicodeError, OverflowError, ValueError) as error:
+        return "recorded_at goes back" if row[6] < recorded else None
+    except (AttributeError, TypeError, UnicodeError, OverflowError, ValueError, StructError) as error:
         return f"the record cannot be read: {error}"
-    return "recorded_at goes back" if row[6] < recorded else None
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    texts = tuple(_many(values))
+    for text in texts:
+        try:
+            text.encode()
+        except (AttributeError, UnicodeEncodeError) as error:
+            raise InvalidQuery(f"a filter is valid text, not {text!r}") from error
+    return texts
+
+
+def _check_bounds(*bounds: int | None) -> None:
+    for bound in bounds:
+        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int) or abs(bound) >= 2**63):
+            raise InvalidQuery(f"a position or version is an integer of 64 bits, not {bound!r}")
 
 
 def _check_durability(durability: str) -> None:

@@ -53,11 +53,13 @@ class Plan:
         self.gone: list[Key] = []
         self.deltas: dict[Rollup, Deltas] = {}
         self.failure: Failure | None = None
+        self.refused = False
         self.rollup_failures: dict[str, Failure] = {}
 
     def refuse(self, position: int, error: Exception) -> None:
         """Nothing is written: the first record of the batch stands for the one that made a row nobody can store."""
         self.fresh, self.updated, self.gone, self.deltas = [], [], [], {}
+        self.refused = True
         self.failure = Failure(position, f"a row cannot be stored: {type(error).__name__}: {error}")
 
     @property
@@ -67,6 +69,10 @@ class Plan:
 
     def write_at_once(self, writer: Writer) -> None:
         """Write it; the checkpoint is the caller's to save. Raises Refused when the store does not take a row."""
+        if self.refused:
+            raise Refused(self.group.root.name)
+        if self.empty:
+            return
         try:
             self._write_all(writer)
         except Exception as error:
@@ -110,6 +116,29 @@ class Plan:
         for rollup, deltas in self.deltas.items():
             if error := _try(writer, partial(write_deltas, writer, rollup, deltas)):
                 self.rollup_failures[rollup.name] = Failure(first, f"a row cannot be stored: {error}")
+
+
+def apply(
+    writer: Writer,
+    group: Group,
+    rollups: Sequence[Rollup],
+    items: Sequence[Item],
+    to: int,
+    known: dict[Any, Any] | None = None,
+) -> Plan:
+    """Plan and write. Where a row is refused the batch is halved until the record that makes it is found."""
+    made = plan(writer, group, rollups, items, to, known=known)
+    if items:
+        made.write(writer, items[0][0].position)
+    if not made.refused or len(items) < 2:
+        return made
+    if known is not None:
+        known.clear()
+    middle = len(items) // 2
+    first = apply(writer, group, rollups, items[:middle], items[middle][0].position - 1, known)
+    if first.failure is not None or first.rollup_failures:
+        return first
+    return apply(writer, group, rollups, items[middle:], to, known)
 
 
 def _try(writer: Writer, write: Callable[[], None]) -> Exception | None:
@@ -177,6 +206,8 @@ def _plan_entity(
         try:
             if row is None:
                 made.gone.append((key,))
+            elif getattr(row, entity.table.key[0], None) != key:
+                raise ValueError(f"a row of {entity.table.key[0]} {key!r} became {row!r}"[:200])
             elif old is None:
                 made.fresh.append(dump(row))
             else:
@@ -215,6 +246,8 @@ def evolve_all(
         for record, event in items:
             key = keys[record.stream]
             if key is not None:
+                if type(event) is Broken:
+                    raise DecodeError(event.problem)
                 rows[key] = evolve(get(key), event, record)
     except Exception as error:
         assert record is not None  # noqa: S101
@@ -234,6 +267,8 @@ def journal_rows(journal: Journal[Any], items: Iterable[Item]) -> tuple[list[Any
     record: Record | None = None
     try:
         for record, event in items:
+            if type(event) is Broken:
+                raise DecodeError(event.problem)
             row = journal.make(event, record)
             if row is not None:
                 rows.append(row)

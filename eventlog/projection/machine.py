@@ -9,7 +9,7 @@ import msgspec
 
 from eventlog.clock import now_us
 from eventlog.codec import Codec
-from eventlog.projection.fold import Failure, Item, Plan, decode, plan
+from eventlog.projection.fold import Failure, Item, Plan, apply, decode, plan
 from eventlog.projection.kinds import Group, Projection, Rollup
 from eventlog.store.base import Reader, Selection, Writer
 
@@ -101,10 +101,10 @@ class Inline:
             known = self._rows.setdefault(group, {})
             if len(known) > MAX_KNOWN_ROWS:
                 known.clear()
-            made = plan(writer, group, rollups, mine, new, known=known)
             if careful:
-                made.write(writer, mine[0][0].position)
-            elif not made.empty:
+                made = apply(writer, group, rollups, mine, new, known)
+            else:
+                made = plan(writer, group, rollups, mine, new, known=known)
                 made.write_at_once(writer)
             if made.failure or made.rollup_failures:
                 # What the append's other records did to this group stays, up to the failure; the others go on.
@@ -161,8 +161,7 @@ def catch_up(writer: Writer, codec: Codec, group: Group, stored: dict[str, Check
     after = stored[group.root.name].position
     items: list[Item] = decode(codec, writer.records(after, to, Selection(types=group.tags)))
     rollups = moving(group, stored)
-    made = plan(writer, group, rollups, items, to)
-    made.write(writer, after + 1)
+    made = apply(writer, group, rollups, items, to)
     save(writer, group, rollups, stored, to, made)
     return made.failure is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +19,7 @@ from eventlog.errors import (
     ProjectionUnknown,
 )
 from eventlog.log import EventLog
-from eventlog.projection.fold import Failure, as_dict, decode, evolve_all, key_map, page, plan, write_deltas
+from eventlog.projection.fold import Failure, apply, as_dict, decode, evolve_all, key_map, page, write_deltas
 from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup, groups_of
 from eventlog.projection.machine import (
     Checkpoint,
@@ -32,7 +32,7 @@ from eventlog.projection.machine import (
     usable,
 )
 from eventlog.projection.past import FOLD_FACTOR, PastLog, version_at
-from eventlog.projection.rebuild import Difference, rebuild, verify
+from eventlog.projection.rebuild import Difference, Overtaken, rebuild, verify
 from eventlog.projection.undo import changes_between, contributions
 from eventlog.store.base import Key, Progress, Reader, Record, RecordRow, Selection
 
@@ -229,8 +229,7 @@ class Projections:
                 return 0
             end, items = page(writer, self._codec, group.tags, after, head)
             rollups = moving(group, stored)
-            made = plan(writer, group, rollups, items, end)
-            made.write(writer, after + 1)
+            made = apply(writer, group, rollups, items, end)
             save(writer, group, rollups, stored, end, made)
         log.committer.forget()
         if progress is not None:
@@ -280,7 +279,9 @@ class Projections:
             places.setdefault(row.position if row and row.state == "pinned" else None, []).append(group)
         for to, together in places.items():
             state: State = "live" if to is None else "pinned"
-            rebuild(self._log, together, progress, to=to, state=state, keep_failed=keep_failed)
+            # Whoever overtakes has made the same tables: from the same events, by the same code.
+            with suppress(Overtaken):
+                rebuild(self._log, together, progress, to=to, state=state, keep_failed=keep_failed)
 
     def _refuse_newer(self, group: Group, stored: dict[str, Checkpoint]) -> None:
         for member in group.members:

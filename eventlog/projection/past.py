@@ -169,12 +169,19 @@ class PastLog:
         self.version = version
         self.codec = log.codec
         self.log_id = log.log_id
+        self._translate = log.store.translate
         self._reader = PastReader(log, groups, version)
 
     @contextmanager
     def reader(self) -> Iterator[PastReader]:
         """The state at the version."""
-        yield self._reader
+        try:
+            yield self._reader
+        except Exception as error:
+            translated = self._translate(error)
+            if translated is error:
+                raise
+            raise translated from error
 
     def read_stream(self, stream: str, *, after: int = 0) -> Iterator[Record]:
         """A stream's records up to the version of the log."""

@@ -18,6 +18,10 @@ NEAR = 2000
 """When the fold is this close to the head, the rest is done in the swapping transaction."""
 
 
+class Overtaken(ProjectionError):
+    """Another process has rebuilt the same projection meanwhile, and was first."""
+
+
 class Difference(NamedTuple):
     """A row that is not what the log says: ``stored`` in the live table, ``expected`` by a fresh fold."""
 
@@ -44,6 +48,30 @@ def rebuild(
     """
     suffix = os.urandom(4).hex()
     shadows = [group.shadow(suffix) for group in groups]
+    try:
+        position, failures = _build(log, shadows, progress, to, keep_failed=keep_failed)
+        with log.transaction() as tx:
+            _swap(log, tx.transaction, groups, suffix, position, state, failures, to)
+    except Exception as error:
+        if not isinstance(error, Overtaken) and _is_gone(log, shadows):
+            raise Overtaken(shadows[0].root.name) from error
+        translated = log.store.translate(error)
+        if translated is error:
+            raise
+        raise translated from error
+    log.committer.forget()
+
+
+def _is_gone(log: EventLog, shadows: Sequence[Group]) -> bool:
+    """Whether somebody else's swap has dropped our tables."""
+    with log.reader() as reader:
+        return any(member.table.name not in reader.shadows(member.name) for member in _members(shadows))
+
+
+def _build(
+    log: EventLog, shadows: Sequence[Group], progress: Progress | None, to: int | None, *, keep_failed: bool
+) -> tuple[int, dict[str, Failure]]:
+    """Make the shadow tables; returns the position up to which they are true, and what failed."""
     builder = log.store.builder()
     try:
         with builder.writing():
@@ -58,16 +86,14 @@ def rebuild(
                     progress(0, None, f"indexing {member.name}")
                 with builder.writing():
                     builder.create_indexes(member.table)
-        except BaseException:
+        except ProjectionFailed:
             with builder.writing():
                 for member in _members(shadows):
                     builder.drop_table(member.table.name)
             raise
+        return position, failures
     finally:
         builder.close()
-    with log.transaction() as tx:
-        _swap(log, tx.transaction, groups, suffix, position, state, failures, to)
-    log.committer.forget()
 
 
 def _members(groups: Iterable[Group]) -> list[Projection]:
@@ -124,7 +150,7 @@ def _swap(
             made = f"{member.name}__{suffix}"
             others = writer.shadows(member.name)
             if made not in others:
-                raise ProjectionError(f"another process has rebuilt {member.name} meanwhile; nothing was changed here")
+                raise Overtaken(member.name)
             for name in (member.name, *(other for other in others if other != made)):
                 writer.drop_table(name)
             writer.rename_table(made, member.name)
@@ -137,6 +163,16 @@ def _swap(
 
 def verify(log: EventLog, groups: Sequence[Group], progress: Progress | None = None) -> list[Difference]:
     """Fold every event again into temporary tables and compare row by row with the live ones, at their checkpoints."""
+    try:
+        return _verify(log, groups, progress)
+    except Exception as error:
+        translated = log.store.translate(error)
+        if translated is error:
+            raise
+        raise translated from error
+
+
+def _verify(log: EventLog, groups: Sequence[Group], progress: Progress | None) -> list[Difference]:
     scratch = log.store.scratch()
     try:
         stored = checkpoints(scratch)

@@ -323,6 +323,9 @@ class Reader(QueryReader, Protocol):
     def checkpoints(self) -> list[Values]:
         """The rows of the checkpoint table, in the order of `CHECKPOINT_COLUMNS`."""
 
+    def shadows(self, name: str) -> list[str]:
+        """The tables that were made beside one of this name, in whatever rebuild: ``<name>__…``."""
+
     def differing(self, table: Table, other: str) -> list[tuple[Values | None, Values | None]]:
         """Pairs of rows (this table's, the other's) whose values differ or that stand only in one of the two."""
 
@@ -367,9 +370,6 @@ class Writer(Reader, Protocol):
 
     def drop_table(self, name: str) -> None:
         """Drop a table with its indexes, if it exists."""
-
-    def shadows(self, name: str) -> list[str]:
-        """The tables that were made beside one of this name, in whatever rebuild: ``<name>__…``."""
 
     def rename_table(self, old: str, new: str) -> None:
         """Rename a table."""

@@ -74,6 +74,7 @@ def open_store(
     path: Path, *, writable: bool, create: bool, timeout_s: float = LOCK_TIMEOUT_S, vfs: str = ""
 ) -> SQLiteStore:
     """The store of a file, its schema up to date. Raises LogMissing, NotALog, SchemaTooNew, UnsupportedFilesystem."""
+    path = Path(os.path.realpath(path))  # one name for the lock and the -wal, whatever link leads here
     environment.check_filesystem(path)
     if not path.exists():
         if not (create and writable):

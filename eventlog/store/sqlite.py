@@ -137,8 +137,12 @@ class SQLiteStore:
         self._immutable = True
         return self._connect("ro", "&immutable=1")
 
-    def _connect(self, mode: str, more: str = "") -> sqlite3.Connection:
-        environment.check_engines(self.path, self._own_descriptors())
+    def _connect(self, mode: str, more: str = "", *, with_space: bool = True) -> sqlite3.Connection:
+        own = self._own_descriptors()
+        environment.check_engines(self.path, own)
+        if not own and not more and with_space:
+            # The first connection makes the -shm file, and on a full disk the kernel kills who touches it.
+            environment.check_space(self.path.parent)
         place = quote(str(self.path.absolute()))
         return sqlite3.connect(
             f"file:{place}?mode={mode}{self._vfs}{more}",
@@ -256,14 +260,14 @@ class SQLiteStore:
 
     def _resolve(self, head: Head | None, error: sqlite3.Error) -> None:
         """After a commit that failed: reopen, and let the hash that was to become the head say whether it did."""
-        self._abandon()
         if head is None:
+            self._abandon()
             raise self._translate(error) from error
         try:
-            self._open_writer()
-            connection = self._connect("ro")
-            with contextlib.closing(connection):
-                row = connection.execute("SELECT hash FROM events WHERE position = ?", (head.position,)).fetchone()
+            session = self._reopen_writer()
+            row = session.execute("SELECT hash FROM events WHERE position = ?", (head.position,)).fetchone()
+            if row is None or row[0] != head.hash:
+                self._bury_what_failed(session, error)
         except (sqlite3.Error, EventLogError) as second:
             self._abandon()
             raise OutcomeUnknown(
@@ -273,6 +277,28 @@ class SQLiteStore:
             ) from error
         if row is None or row[0] != head.hash:
             raise self._translate(error) from error
+
+    def _reopen_writer(self) -> WriteSession:
+        """A new writing connection. The old one is closed after it is open: on a full disk that keeps the -shm alive."""
+        old, self._writer, self._session = self._writer, None, None
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        try:
+            if old is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    old.execute("ROLLBACK")
+            return self._open_writer(with_space=old is None)
+        finally:
+            if old is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    old.close()
+
+    def _bury_what_failed(self, session: WriteSession, error: sqlite3.Error) -> None:
+        # A commit whose sync failed stands whole behind the end of the write-ahead log, where the recovery after a
+        # crash would find it and bring back what was told to be absent: a small commit takes its place.
+        if getattr(error, "sqlite_errorname", "") not in ("SQLITE_FULL", "SQLITE_IOERR_WRITE"):
+            version = session.execute("PRAGMA user_version").fetchone()[0]
+            session.execute(f"PRAGMA user_version = {int(version)}")
 
     def _abandon(self) -> None:
         """Give up the writing connection; its uncommitted work is undone."""
@@ -284,19 +310,20 @@ class SQLiteStore:
         if self._finalizer is not None:
             self._finalizer.detach()
 
-    def _open_writer(self) -> WriteSession:
+    def _open_writer(self, *, with_space: bool = True) -> WriteSession:
         if not self.writable:
             raise LogReadOnly("the log was opened for reading only (mode='r'); nothing was written")
-        self._writer = connection = self._connect_to_write()
+        self._writer = connection = self._connect_to_write(with_space=with_space)
         self._durability = "full"
         self._wal_inode = 0
         self._session = WriteSession(connection)
         self._finalizer = weakref.finalize(self, _close_under_lock, connection, self.lock, os.getpid())
         return self._session
 
-    def _connect_to_write(self) -> sqlite3.Connection:
-        environment.check_space(self.path.parent)
-        connection = self._connect("rw")
+    def _connect_to_write(self, *, with_space: bool = True) -> sqlite3.Connection:
+        if with_space:
+            environment.check_space(self.path.parent)
+        connection = self._connect("rw", with_space=with_space)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
@@ -457,12 +484,18 @@ def _in_transaction(connection: sqlite3.Connection) -> bool:
 
 
 def _close_under_lock(connection: sqlite3.Connection, lock: FileLock, pid: int) -> None:
-    # A store that was dropped without close(): its last close checkpoints, which needs the lock.
+    # A store that was dropped without close(): its last close checkpoints, which needs the lock. If somebody else has
+    # the lock they have the file open, and this is not the last close.
     if os.getpid() == pid:
-        with contextlib.suppress(EventLogError, sqlite3.Error):
-            lock.acquire()
+        try:
+            lock.acquire(timeout_s=0)
+        except EventLogError:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+            return
+        with contextlib.suppress(sqlite3.Error):
             connection.close()
-            lock.release()
+        lock.release()
 
 
 _held_over_fork: list[SQLiteStore] = []

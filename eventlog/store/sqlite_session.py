@@ -157,6 +157,10 @@ class Session:
             sql += f" GROUP BY {', '.join(columns)} ORDER BY {', '.join(columns)}"
         return self.execute(sql, values).fetchall()
 
+    def shadows(self, name: str) -> list[str]:
+        sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, length(?)) = ?"
+        return [row[0] for row in self.execute(sql, (f"{name}__", f"{name}__"))]
+
     def differing(self, table: Table, other: str) -> list[tuple[Values | None, Values | None]]:
         names = ", ".join(table.names)
         sides: list[dict[Key, Values]] = []
@@ -204,10 +208,6 @@ class WriteSession(Session):
     def create_indexes(self, table: Table) -> None:
         for index in table.indexes:
             self.execute(f"CREATE INDEX {table.name}_{'_'.join(index)} ON {table.name} ({', '.join(index)})")
-
-    def shadows(self, name: str) -> list[str]:
-        sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, length(?)) = ?"
-        return [row[0] for row in self.execute(sql, (f"{name}__", f"{name}__"))]
 
     def drop_table(self, name: str) -> None:
         self.execute(f"DROP TABLE IF EXISTS {name}")

@@ -73,7 +73,7 @@ def cancelled_before_its_turn(target: str) -> None:
         waiting.join(10)
         assert not waiting.is_alive()
         within(10, lambda: log.append("note-3", Noted()))
-        assert [r.stream for r in log.read()][0] == "held-1"
+        assert next(log.read()).stream == "held-1"
         assert_whole(log)
 
 

@@ -49,7 +49,9 @@ def test_what_is_invalid_is_refused_before_waiting(log: Log) -> None:
 
 def test_append_many_is_all_or_nothing(log: Log) -> None:
     async def main() -> None:
-        results = await log.aio.append_many([Append(stream="a-1", events=notes(2)), Append(stream="b-1", events=Noted())])
+        results = await log.aio.append_many(
+            [Append(stream="a-1", events=notes(2)), Append(stream="b-1", events=Noted())]
+        )
         assert [result[:3] for result in results] == [(1, 2, 2), (3, 3, 1)]
         with pytest.raises(WrongExpectedVersion):
             await log.aio.append_many(

@@ -34,7 +34,13 @@ def test_a_record_comes_back_as_it_was_given(log: Log) -> None:
         metadata={"trace": "x", "n": [1, None]},
     )
     (record,) = log.read()
-    assert (record.position, record.stream, record.version, record.type, record.schema) == (1, "note-1", 1, "test.noted", 1)
+    assert (record.position, record.stream, record.version, record.type, record.schema) == (
+        1,
+        "note-1",
+        1,
+        "test.noted",
+        1,
+    )
     assert record.occurred_at == 1_700_000_000_123_456
     assert (record.key, record.actor, record.correlation, record.causation) == ("k", "anna", "c", "1")
     assert record.data == '{"type":"test.noted","text":"é\u2028\\u0000"}'
@@ -52,8 +58,13 @@ def test_defaults_are_not_stored_and_come_back(log: Log) -> None:
 
 def _documented_hash(previous: bytes, row: tuple[Any, ...]) -> bytes:
     """The binary form as `chain_hash` documents it, written down a second time."""
-    position, stream, version, type_, schema, occurred, recorded, key, actor, correlation, causation, data, meta = row[:13]
-    texts = [None if text is None else text.encode() for text in (stream, type_, key, actor, correlation, causation, data, meta)]
+    position, stream, version, type_, schema, occurred, recorded, key, actor, correlation, causation, data, meta = row[
+        :13
+    ]
+    texts = [
+        None if text is None else text.encode()
+        for text in (stream, type_, key, actor, correlation, causation, data, meta)
+    ]
     form = previous + struct.pack(">qqqqq", position, version, schema, occurred, recorded)
     form += b"".join(struct.pack(">i", -1 if text is None else len(text)) for text in texts)
     return sha256(form + b"".join(text or b"" for text in texts)).digest()

@@ -161,9 +161,7 @@ def test_a_newer_schema_is_an_unknown_event(open_log: OpenLog) -> None:
     with open_log(events=[Second]) as log:
         log.append("app-1", Second(first_name="Anna"))
     log = open_log(events=[First])
-    assert next(log.read()).event == UnknownEvent(
-        tag="app.changed", data={"type": "app.changed", "first_name": "Anna"}
-    )
+    assert next(log.read()).event == UnknownEvent(tag="app.changed", data={"type": "app.changed", "first_name": "Anna"})
 
 
 def _no_attribute(data: dict[str, Any]) -> dict[str, Any]:

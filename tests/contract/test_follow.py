@@ -111,7 +111,9 @@ def test_follow_ends_even_while_others_append_what_it_does_not_want(log: Log) ->
 def test_follow_sees_every_append_of_many_threads_once_and_in_order(log: Log) -> None:
     seen: list[int] = []
     with thread(lambda: seen.extend(positions(itertools.islice(log.follow(after=0, poll_s=0.002, timeout_s=10), 120)))):
-        workers = [threading.Thread(target=lambda: [log.append("note-1", Noted()) for _ in range(30)]) for _ in range(4)]
+        workers = [
+            threading.Thread(target=lambda: [log.append("note-1", Noted()) for _ in range(30)]) for _ in range(4)
+        ]
         for worker in workers:
             worker.start()
         for worker in workers:

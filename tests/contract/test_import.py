@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -138,3 +139,17 @@ def test_imported_keys_are_known(log: Log, source: Log) -> None:
         log.import_records(source.read())
         assert log.append("note-1", notes(3), key="k").duplicate
     assert log.head() == source.head()
+
+
+def test_an_export_brought_in_again_has_the_same_head_and_a_second_time_adds_nothing(log: Log, source: Log) -> None:
+    from eventlog.exporters import jsonl
+    from eventlog.importers.jsonl import import_lines
+
+    exported = io.BytesIO()
+    assert jsonl.write(source.read(), exported) == 6
+    for expected in (6, 0):
+        exported.seek(0)
+        assert import_lines(log, exported).added == expected
+        assert log.head() == source.head()
+    assert [columns(record) for record in log.read()] == [columns(record) for record in source.read()]
+    assert next(log.read(streams="other-1")).event == UnknownEvent(tag="other.done", data={"x": [1, None]})

@@ -29,7 +29,9 @@ def test_a_text_around_an_event_that_is_none_is_refused(log: Log, field: str, te
     assert log.head().position == 0
 
 
-@pytest.mark.parametrize("stream", ["a", "a-", "a-b-c", "Ü-ñ 1", "run-" + "9" * 500, "a-'; DROP TABLE events; --", "%-_"])
+@pytest.mark.parametrize(
+    "stream", ["a", "a-", "a-b-c", "Ü-ñ 1", "run-" + "9" * 500, "a-'; DROP TABLE events; --", "%-_"]
+)
 def test_any_printable_name_is_a_stream(log: Log, stream: str) -> None:
     assert log.append(stream, Noted()).version == 1
     assert [record.stream for record in log.read_stream(stream)] == [stream]
@@ -49,7 +51,16 @@ def test_metadata_has_a_limit(log: Log) -> None:
     assert log.head().position == 0
 
 
-RUN_STREAMS = ["run-0", "run-01", "run-", "run-99999999999999999999", "run-9223372036854775808", "run-٣", "run-1e3", "run"]
+RUN_STREAMS = [
+    "run-0",
+    "run-01",
+    "run-",
+    "run-99999999999999999999",
+    "run-9223372036854775808",
+    "run-٣",
+    "run-1e3",
+    "run",
+]
 
 
 @pytest.mark.parametrize("stream", RUN_STREAMS)

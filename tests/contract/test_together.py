@@ -115,7 +115,9 @@ def test_an_append_that_fails_inside_a_transaction_fails_alone(log: Log) -> None
         with pytest.raises(WrongExpectedVersion):
             log.append("note-1", notes(2), expect=7)
         with pytest.raises(WrongExpectedVersion):
-            log.append_many([Append(stream="note-2", events=Noted()), Append(stream="note-1", events=Noted(), expect=9)])
+            log.append_many(
+                [Append(stream="note-2", events=Noted()), Append(stream="note-1", events=Noted(), expect=9)]
+            )
         log.append("note-1", Noted(), expect=1)
     assert [(r.stream, r.version) for r in log.read()] == [("note-1", 1), ("note-1", 2)]
     assert_whole(log)

@@ -98,8 +98,8 @@ def test_swapped_rows_are_found(filled: Log) -> None:
 def test_an_inserted_row_is_found(filled: Log) -> None:
     with behind_the_back(filled) as connection:
         connection.execute(
-            "INSERT INTO events SELECT 7, stream, 99, type, schema, occurred_at, recorded_at, NULL, actor, correlation, "
-            "causation, data, metadata, hash FROM events WHERE position = 6"
+            "INSERT INTO events SELECT 7, stream, 99, type, schema, occurred_at, recorded_at, NULL, actor, "
+            "correlation, causation, data, metadata, hash FROM events WHERE position = 6"
         )
     assert filled.verify()[3] == 7
 

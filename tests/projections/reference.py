@@ -97,7 +97,9 @@ def check_every_way(log: Log, extra: Sequence[Projection] = (), chunks: Sequence
     return states
 
 
-def _check_caught_up(records: list[Record], states: list[Tables], extra: Sequence[Projection], chunks: Sequence[int]) -> None:
+def _check_caught_up(
+    records: list[Record], states: list[Tables], extra: Sequence[Projection], chunks: Sequence[int]
+) -> None:
     with eventlog.open(":memory:", projections="deferred", extra_projections=extra) as deferred:
         deferred.projections.catch_up()
         at = turn = 0

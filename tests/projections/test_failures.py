@@ -177,7 +177,9 @@ WRONG_ROWS = {
 
 @pytest.mark.parametrize("what", WRONG_ROWS)
 @pytest.mark.parametrize("mode", ["inline", "deferred"])
-def test_a_row_that_cannot_be_stored_stops_its_projection_not_the_append(open_log: OpenLog, what: str, mode: Any) -> None:
+def test_a_row_that_cannot_be_stored_stops_its_projection_not_the_append(
+    open_log: OpenLog, what: str, mode: Any
+) -> None:
     def hook(event: Any, record: Any) -> Any:
         return WRONG_ROWS[what] if record.position == FIFTH else None
 
@@ -279,13 +281,12 @@ def test_a_failed_projection_can_be_explained_and_asked_for_its_rows(open_log: O
 def test_a_failure_in_a_transaction_that_is_undone_is_undone_too(open_log: OpenLog, nested: bool) -> None:
     log = open_log(extra_projections=failing())
     fill(log, 4)
-    with pytest.raises(ZeroDivisionError):
-        with log.transaction():
-            if nested:
-                fill(log, 4, start=4)
-            log.append("thing-1", ThingGrew(by=1))
-            assert log.head().position > 4
-            raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), log.transaction():
+        if nested:
+            fill(log, 4, start=4)
+        log.append("thing-1", ThingGrew(by=1))
+        assert log.head().position > 4
+        raise ZeroDivisionError
     assert (status(log, "things").state, status(log, "things").lag) == ("live", 0)
     log.append("run-1", eventlog.UnknownEvent(tag="a.b", data={}))
     log.append("thing-1", ThingGrew(by=1))

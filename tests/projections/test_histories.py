@@ -41,7 +41,12 @@ SMALL = st.dictionaries(st.sampled_from(["k", "l"]), WORDS, max_size=2)
 
 RUN_EVENTS: dict[str, Any] = {
     "started": st.builds(
-        RunStarted, command=WORDS, program=WORDS, project_id=PROJECTS, tags=SMALL, git_dirty=st.sampled_from([None, True])
+        RunStarted,
+        command=WORDS,
+        program=WORDS,
+        project_id=PROJECTS,
+        tags=SMALL,
+        git_dirty=st.sampled_from([None, True]),
     ),
     "finished": st.builds(RunFinished, status=STATUSES, wall_us=NUMBERS, cpu_user_us=NUMBERS, reason=st.none() | WORDS),
     "lost": st.builds(RunLost, evidence=WORDS),
@@ -55,7 +60,9 @@ RUN_EVENTS: dict[str, Any] = {
     "tagged": st.builds(RunTagged, tags=SMALL, removed=st.sampled_from([(), ("k",)])),
     "noted": st.builds(RunNoted, note=WORDS),
     "parameters": st.builds(RunParametersSet, parameters=st.dictionaries(WORDS, NUMBERS | WORDS, max_size=2)),
-    "metric": st.builds(RunMetricLogged, name=WORDS, value=st.sampled_from([0.0, -0.0, 1.5, "nan", 1e300]), step=NUMBERS),
+    "metric": st.builds(
+        RunMetricLogged, name=WORDS, value=st.sampled_from([0.0, -0.0, 1.5, "nan", 1e300]), step=NUMBERS
+    ),
     "message": st.builds(RunMessageLogged, message=WORDS),
     "output": st.builds(RunOutputCaptured, channel=st.sampled_from(["stdout", "stderr"]), tail=WORDS),
     "artifact": st.builds(RunArtifactSaved, kind=st.just("input"), name=WORDS, size_bytes=st.just(1), sha256=WORDS),
@@ -67,7 +74,9 @@ PROJECT_EVENTS = st.one_of(
 )
 UNKNOWN = st.builds(UnknownEvent, tag=st.just("run.dreamt"), data=st.just({"x": 1}))
 RUN_STREAMS = st.sampled_from(["run-1", "run-2", "run-3", "run-07", "run-x"])
-ON_RUNS = st.tuples(RUN_STREAMS, st.one_of(RUN_EVENTS["started"], RUN_EVENTS["finished"], *RUN_EVENTS.values(), UNKNOWN), TIMES)
+ON_RUNS = st.tuples(
+    RUN_STREAMS, st.one_of(RUN_EVENTS["started"], RUN_EVENTS["finished"], *RUN_EVENTS.values(), UNKNOWN), TIMES
+)
 ON_PROJECTS = st.tuples(st.sampled_from(["project-p", "project-q-1", "run-1"]), PROJECT_EVENTS, TIMES)
 HISTORIES = st.lists(
     st.lists(st.one_of(ON_RUNS, ON_RUNS, ON_RUNS, ON_PROJECTS), min_size=1, max_size=3), min_size=1, max_size=12
@@ -125,7 +134,9 @@ THINGS = st.lists(
 
 @SLOW
 @given(THINGS, st.lists(st.integers(1, 9), min_size=1, max_size=4))
-def test_any_history_of_a_users_own_projections_gives_the_same_tables_every_way(history: Any, chunks: list[int]) -> None:
+def test_any_history_of_a_users_own_projections_gives_the_same_tables_every_way(
+    history: Any, chunks: list[int]
+) -> None:
     with eventlog.open(":memory:", extra_projections=things.everything()) as log:
         write(log, [[one] for one in history])
         states = check_every_way(log, extra=things.everything(), chunks=chunks)
@@ -137,7 +148,9 @@ def test_any_history_of_a_users_own_projections_gives_the_same_tables_every_way(
 def test_a_history_in_a_file_gives_the_same_tables_every_way(tmp_path: Path, inline_first: bool) -> None:
     with eventlog.open(tmp_path / "log.db", projections="inline" if inline_first else "off") as log:
         for number in range(1, 7):
-            log.append(f"run-{number}", RunStarted(command="x", program="p", tags={"n": str(number)}), occurred_at=number)
+            log.append(
+                f"run-{number}", RunStarted(command="x", program="p", tags={"n": str(number)}), occurred_at=number
+            )
             log.append(f"run-{number}", RunMetricLogged(name="loss", value=0.1 * number))
             if number % 3:
                 log.append(f"run-{number}", RunFinished(status="success" if number % 2 else "fail", wall_us=number))

@@ -1,4 +1,4 @@
-"""What a person or a program does with projections: status, rebuild, roll back, resume, as of, diff, explain, verify."""
+"""What one does with projections: status, rebuild, roll back, resume, as of, diff, explain, verify, follow."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def test_a_rebuild_mends_whatever_was_edited(log: Any) -> None:
 def test_a_rebuild_can_be_done_again_and_again_and_leaves_nothing_behind(log: Any) -> None:
     def objects() -> list[Any]:
         with behind_the_back(log) as connection:
-            return connection.execute("SELECT type, tbl_name FROM sqlite_schema WHERE tbl_name != 'events' ORDER BY 1, 2").fetchall()
+            return connection.execute(
+                "SELECT type, tbl_name FROM sqlite_schema WHERE tbl_name != 'events' ORDER BY 1, 2"
+            ).fetchall()
 
     before = objects()
     for _ in range(3):

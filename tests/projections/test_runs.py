@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from freezegun import freeze_time
 
+import eventlog
+from eventlog import Record
 from eventlog.app import Log
 from eventlog.errors import EventLogError, IllegalTransition, InvalidEvent, InvalidInput, KeyReused, NotFound
 from eventlog.events.runs import (
@@ -110,7 +112,9 @@ def test_finishing_with_a_key_is_safe_to_retry(log: Log) -> None:
 def test_each_way_to_end_leaves_its_marks(log: Log) -> None:
     for number in range(4):
         log.runs.start("x", started_at=number * HOUR)
-    success = log.runs.finish_success(1, exit_code=0, wall_us=5, cpu_user_us=3, cpu_system_us=1, peak_memory_bytes=9, ended_at=7)
+    success = log.runs.finish_success(
+        1, exit_code=0, wall_us=5, cpu_user_us=3, cpu_system_us=1, peak_memory_bytes=9, ended_at=7
+    )
     assert (success.status, success.exit_code, success.ended_at, success.wall_us) == ("success", 0, 7, 5)
     assert (success.cpu_user_us, success.cpu_system_us, success.peak_memory_bytes) == (3, 1, 9)
     fail = log.runs.finish_fail(2, "boom", exit_code=3, error_type="ValueError", ended_at=HOUR + 11)
@@ -277,7 +281,10 @@ def test_runs_proven_gone_are_lost_and_come_back_when_they_speak(log: Log) -> No
     assert {run.run_id: why for run, why in found} == {1: "pid 5 is gone", 3: "rebooted"}
     assert log.runs.count(status="lost") == 0
     marked = log.runs.recover(lambda run: evidence[run.run_id])
-    assert {(run.run_id, run.status, run.reason) for run, _ in marked} == {(1, "lost", "pid 5 is gone"), (3, "lost", "rebooted")}
+    assert {(run.run_id, run.status, run.reason) for run, _ in marked} == {
+        (1, "lost", "pid 5 is gone"),
+        (3, "lost", "rebooted"),
+    }
     assert log.runs.recover(lambda run: evidence[run.run_id]) == []
     log.runs.note(1, "still here")
     assert (log.runs.get(1).status, log.runs.get(1).reason) == ("running", None)
@@ -319,24 +326,30 @@ def test_a_run_that_ended_while_it_was_looked_for_is_not_lost(log: Log) -> None:
 # questions
 
 
+@pytest.fixture(scope="module")
+def forty() -> list[Record]:
+    """The records of forty runs: two projects, three programs, four ends, one an hour."""
+    with eventlog.open(":memory:") as log:
+        for number in range(1, 41):
+            with freeze_time(f"2024-05-0{number // 20 + 1} {number % 20:02}:00:00"):
+                log.runs.start(
+                    f"job {number}",
+                    project_id=("a", "b", None)[number % 3],
+                    program=("train", "test")[number % 2],
+                    tags={"parity": str(number % 2), "deep": "x"} if number % 4 else {},
+                    note="Special" if number == 7 else "",
+                    parent_run_id=1 if number in (5, 6) else None,
+                )
+                if number % 5 == 1:
+                    log.runs.finish_fail(number, "boom")
+                elif number % 5:
+                    log.runs.finish_success(number)
+        return list(log.read())
+
+
 @pytest.fixture
-def many(log: Log) -> Log:
-    """Forty runs: two projects, three programs, four ends, one an hour."""
-    for number in range(1, 41):
-        with freeze_time(f"2024-05-0{number // 20 + 1} {number % 20:02}:00:00"):
-            log.runs.start(
-                f"job {number}",
-                project_id=("a", "b", None)[number % 3],
-                program=("train", "test")[number % 2],
-                tags={"parity": str(number % 2), "deep": "x"} if number % 4 else {},
-                note="Special" if number == 7 else "",
-                parent_run_id=1 if number in (5, 6) else None,
-                durability="process",
-            )
-            if number % 5 == 1:
-                log.runs.finish_fail(number, "boom")
-            elif number % 5:
-                log.runs.finish_success(number)
+def many(log: Log, forty: list[Record]) -> Log:
+    log.import_records(forty)
     return log
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import time
 from collections import Counter
@@ -14,7 +13,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from eventlog import Append
+import eventlog
+from eventlog import Append, Record
 from eventlog.app import Log
 from eventlog.clock import from_datetime, to_datetime
 from eventlog.errors import InvalidInput
@@ -43,9 +43,16 @@ def write(log: Log, count: int = 300) -> None:
         log.runs.update(number, status="lost")
 
 
+@pytest.fixture(scope="module")
+def three_weeks() -> list[Record]:
+    with eventlog.open(":memory:") as log:
+        write(log)
+        return list(log.read())
+
+
 @pytest.fixture
-def many(log: Log) -> Log:
-    write(log)
+def many(log: Log, three_weeks: list[Record]) -> Log:
+    log.import_records(three_weeks)
     return log
 
 
@@ -124,7 +131,6 @@ def machine_in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
     yield
     monkeypatch.undo()
-    os.environ.pop("TZ", None) if "TZ" not in os.environ else None
     time.tzset()
 
 
@@ -136,7 +142,11 @@ def test_this_machines_zone_has_each_day_week_and_month_once(many: Log, machine_
 
 @pytest.mark.parametrize("zone", ["America/Havana", "America/Sao_Paulo", "Asia/Beirut"])
 def test_a_clock_that_changes_at_midnight_makes_no_second_day(log: Log, zone: str) -> None:
-    for year_begin in (datetime(2018, 2, 15, tzinfo=UTC), datetime(2023, 11, 3, tzinfo=UTC), datetime(2021, 10, 28, tzinfo=UTC)):
+    for year_begin in (
+        datetime(2018, 2, 15, tzinfo=UTC),
+        datetime(2023, 11, 3, tzinfo=UTC),
+        datetime(2021, 10, 28, tzinfo=UTC),
+    ):
         for hour in range(100):
             log.append(
                 f"run-{log.head().position + 1}",
@@ -163,7 +173,10 @@ def test_buckets_are_called_what_people_call_them(log: Log) -> None:
     assert berlin == {"hour": "2024-12-31 00:00", "day": "2024-12-31"}
 
 
-@pytest.mark.parametrize(("project_id", "program", "status"), [("a", None, None), (None, "p1", None), ("b", "p2", "fail"), (None, None, "lost")])
+@pytest.mark.parametrize(
+    ("project_id", "program", "status"),
+    [("a", None, None), (None, "p1", None), ("b", "p2", "fail"), (None, None, "lost")],
+)
 def test_filters_choose_runs(many: Log, project_id: Any, program: Any, status: Any) -> None:
     runs = [
         run

@@ -70,7 +70,11 @@ def test_newer_tables_are_left_alone_and_said_to_be_newer(open_log: OpenLog) -> 
         assert (status(log, "things").state, status(log, "things").stored_version) == ("newer", 2)
         fill(log, 4, start=8)
         assert status(log, "things").lag == 4
-        for change in (log.projections.rebuild, log.projections.resume, lambda names: log.projections.rollback(2, names)):
+        for change in (
+            log.projections.rebuild,
+            log.projections.resume,
+            lambda names: log.projections.rollback(2, names),
+        ):
             with pytest.raises(ProjectionError, match="newer"):
                 change("things")
         assert log.projections.catch_up("things") == 0
@@ -87,7 +91,9 @@ def test_two_versions_do_not_take_turns_rebuilding(open_log: OpenLog) -> None:
     generations = set()
     for _ in range(3):
         for version in (2, 1):
-            with open_log(extra_projections=(things.entity(double if version == 2 else things.nothing, version=version),)) as log:
+            with open_log(
+                extra_projections=(things.entity(double if version == 2 else things.nothing, version=version),)
+            ) as log:
                 fill(log, 4)
                 with behind_the_back(log) as connection:
                     query = "SELECT generation, version FROM projections WHERE name = 'things'"
@@ -174,7 +180,9 @@ def test_logs_with_different_modes_open_at_once_see_true_tables(open_log: OpenLo
             assert inline.projections.verify() == []
     deferred.projections.catch_up()
     head = inline.head().position
-    assert {one.name: one.position for one in inline.projections.status()} == dict.fromkeys(inline.projections.names(), head)
+    assert {one.name: one.position for one in inline.projections.status()} == dict.fromkeys(
+        inline.projections.names(), head
+    )
 
 
 @pytest.mark.parametrize("behind", [10, 2500, 9000])

@@ -16,7 +16,11 @@ from eventlog.events import EVENTS, event_type
 from eventlog.events.runs import RunMetricLogged, RunStarted, RunUpdated
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -74,7 +78,9 @@ def test_raw_bytes_are_kept_byte_for_byte(codec: Codec) -> None:
     assert tag == "run.started"
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"nul", b'{"type":"run.started"}', b"\xff\xfe{}", b'{"command":5}', b"[" * 200_000])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"nul", b'{"type":"run.started"}', b"\xff\xfe{}", b'{"command":5}', b"[" * 200_000]
+)
 def test_raw_bytes_that_do_not_decode_are_refused(codec: Codec, data: bytes) -> None:
     with pytest.raises(InvalidEvent):
         codec.encode_raw("run.started", 1, data)

@@ -141,6 +141,5 @@ def test_another_sqlite_library_matters_only_when_it_has_the_file_open(
         monkeypatch.setitem(sys.modules, "apsw", types.ModuleType("apsw"))
         assert environment.foreign_engine() == "apsw"
         log.runs.start("fine")
-        with path.open("rb"):
-            with pytest.raises(LocksLost, match="apsw"):
-                eventlog.open(path)
+        with path.open("rb"), pytest.raises(LocksLost, match="apsw"):
+            eventlog.open(path)

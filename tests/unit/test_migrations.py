@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def released() -> list[Path]:
 
 
 @contextlib.contextmanager
-def raw(path: Path) -> object:
+def raw(path: Path) -> Iterator[sqlite3.Connection]:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection
 
@@ -85,8 +86,12 @@ def test_a_fresh_log_has_the_latest_schema(path: Path) -> None:
         assert connection.execute("PRAGMA user_version").fetchone()[0] == migrate.latest()
         assert connection.execute("SELECT count(*) FROM _sqlite_migrations").fetchone()[0] == migrate.latest()
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE '\\_%' ESCAPE '\\'"):
-            assert connection.execute("SELECT strict FROM pragma_table_list WHERE name = ?", (name,)).fetchone()[0], name
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE '\\_%' ESCAPE '\\'"
+        ):
+            assert connection.execute("SELECT strict FROM pragma_table_list WHERE name = ?", (name,)).fetchone()[0], (
+                name
+            )
 
 
 def test_down_to_nothing_and_up_again_is_the_fresh_schema(path: Path) -> None:
@@ -227,7 +232,7 @@ def test_the_table_refuses_what_is_no_append(path: Path, statement: str) -> None
         head = log.head()
     with raw(path) as connection:
         connection.execute("PRAGMA recursive_triggers = ON")
-        with pytest.raises(sqlite3.IntegrityError, match="immutable|at the head"):
+        with pytest.raises(sqlite3.IntegrityError, match=r"immutable|at the head"):
             connection.execute(statement)
     with eventlog.open(path) as log:
         assert log.head() == head
@@ -245,5 +250,6 @@ def test_what_is_not_there_or_not_a_log_has_no_schema(tmp_path: Path) -> None:
 
 
 def test_statements_are_split_where_sqlite_says_not_at_every_semicolon() -> None:
-    script = "CREATE TABLE a (x TEXT DEFAULT ';');\n\nCREATE TRIGGER t BEFORE DELETE ON a\nBEGIN\n  SELECT 1;\n  SELECT 2;\nEND;\n"
+    script = "CREATE TABLE a (x TEXT DEFAULT ';');\n\n"
+    script += "CREATE TRIGGER t BEFORE DELETE ON a\nBEGIN\n  SELECT 1;\n  SELECT 2;\nEND;\n"
     assert [statement.split()[1] for statement in migrate.statements(script)] == ["TABLE", "TRIGGER"]

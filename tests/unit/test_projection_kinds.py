@@ -53,7 +53,9 @@ def entity(name: str = "things", row: Any = Thing, **options: Any) -> Entity[Any
 
 
 def rollup(name: str = "sums", source: str = "things", **options: Any) -> Rollup:
-    return Rollup(name, row=Sum, source=source, measures=("things",), contribute=contribute, **{"version": 1, **options})
+    return Rollup(
+        name, row=Sum, source=source, measures=("things",), contribute=contribute, **{"version": 1, **options}
+    )
 
 
 def journal(name: str = "lines", row: Any = Line) -> Journal[Any]:
