@@ -56,7 +56,7 @@ def positions(records: Iterable[Record]) -> list[int]:
 
 def numbers(records: Iterable[Record]) -> list[int]:
     """The numbers in `Noted` events, as they come."""
-    return [record.event.number for record in records]
+    return [int(record.event.number) for record in records]  # type: ignore[union-attr]
 
 
 def columns(record: Record) -> tuple[Any, ...]:

@@ -178,6 +178,8 @@ class PastLog:
         try:
             yield self._reader
         except Exception as error:
+            if isinstance(error, (UnicodeEncodeError, OverflowError)):
+                raise InvalidQuery(f"nothing stored can be like that: {error}") from error
             translated = self._translate(error)
             if translated is error:
                 raise

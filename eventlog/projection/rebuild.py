@@ -48,14 +48,21 @@ def rebuild(
     """
     suffix = os.urandom(4).hex()
     shadows = [group.shadow(suffix) for group in groups]
+    builder = log.store.builder()
     try:
-        position, failures = _build(log, shadows, progress, to, keep_failed=keep_failed)
+        try:
+            with builder.writing():
+                for member in _members(shadows):
+                    builder.create_table(member.table)
+            position, failures = _build(builder, log, shadows, progress, to, keep_failed=keep_failed)
+        finally:
+            builder.close()
         with log.transaction() as tx:
             _swap(log, tx.transaction, groups, suffix, position, state, failures, to)
     except Exception as error:
-        if not isinstance(error, Overtaken) and _is_gone(log, shadows):
-            raise Overtaken(shadows[0].root.name) from error
         translated = log.store.translate(error)
+        if not isinstance(error, (Overtaken, ProjectionFailed)) and _is_gone(log, shadows):
+            raise Overtaken(f"another process has rebuilt {shadows[0].root.name} meanwhile") from error
         if translated is error:
             raise
         raise translated from error
@@ -69,31 +76,27 @@ def _is_gone(log: EventLog, shadows: Sequence[Group]) -> bool:
 
 
 def _build(
-    log: EventLog, shadows: Sequence[Group], progress: Progress | None, to: int | None, *, keep_failed: bool
+    builder: Builder,
+    log: EventLog,
+    shadows: Sequence[Group],
+    progress: Progress | None,
+    to: int | None,
+    *,
+    keep_failed: bool,
 ) -> tuple[int, dict[str, Failure]]:
-    """Make the shadow tables; returns the position up to which they are true, and what failed."""
-    builder = log.store.builder()
-    try:
+    """Fill the shadow tables; returns the position up to which they are true, and what failed."""
+    position, failures = _fold(builder, log, shadows, progress, to)
+    if failures and not keep_failed:
         with builder.writing():
             for member in _members(shadows):
-                builder.create_table(member.table)
-        try:
-            position, failures = _fold(builder, log, shadows, progress, to)
-            if failures and not keep_failed:
-                raise _cannot(*next(iter(failures.items())))
-            for member in _members(shadows):
-                if progress is not None:
-                    progress(0, None, f"indexing {member.name}")
-                with builder.writing():
-                    builder.create_indexes(member.table)
-        except ProjectionFailed:
-            with builder.writing():
-                for member in _members(shadows):
-                    builder.drop_table(member.table.name)
-            raise
-        return position, failures
-    finally:
-        builder.close()
+                builder.drop_table(member.table.name)
+        raise _cannot(*next(iter(failures.items())))
+    for member in _members(shadows):
+        if progress is not None:
+            progress(0, None, f"indexing {member.name}")
+        with builder.writing():
+            builder.create_indexes(member.table)
+    return position, failures
 
 
 def _members(groups: Iterable[Group]) -> list[Projection]:
@@ -150,7 +153,7 @@ def _swap(
             made = f"{member.name}__{suffix}"
             others = writer.shadows(member.name)
             if made not in others:
-                raise Overtaken(member.name)
+                raise Overtaken(f"another process has rebuilt {member.name} meanwhile")
             for name in (member.name, *(other for other in others if other != made)):
                 writer.drop_table(name)
             writer.rename_table(made, member.name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from eventlog.errors import LogClosed, StoreError
+from eventlog.errors import InvalidQuery, LogClosed, StoreError
 from eventlog.store.base import Durability, Head
 from eventlog.store.migrate import create_in
 from eventlog.store.sqlite_session import ScratchSession, WriteSession
@@ -59,6 +59,8 @@ class MemoryStore:
                 yield self._session
             except sqlite3.Error as error:
                 raise StoreError(str(error)) from error
+            except (UnicodeEncodeError, OverflowError) as error:
+                raise InvalidQuery(f"nothing stored can be like that: {error}") from error
 
     def scratch(self) -> ScratchSession:
         with self._lock:

@@ -21,6 +21,7 @@ from eventlog.errors import (
     Corrupt,
     DiskFull,
     EventLogError,
+    InvalidQuery,
     LocksLost,
     LogBusy,
     LogClosed,
@@ -110,6 +111,8 @@ class SQLiteStore:
                 yield holder.session
             except sqlite3.Error as error:
                 raise self._translate(error) from error
+            except (UnicodeEncodeError, OverflowError) as error:
+                raise InvalidQuery(f"nothing stored can be like that: {error}") from error
 
     def _open_reader(self) -> _ThreadReader:
         holder = _ThreadReader(self._connect_to_read())
@@ -138,7 +141,7 @@ class SQLiteStore:
         return self._connect("ro", "&immutable=1")
 
     def _connect(self, mode: str, more: str = "", *, with_space: bool = True) -> sqlite3.Connection:
-        own = self._own_descriptors()
+        own = self._own_connections()
         environment.check_engines(self.path, own)
         if not own and not more and with_space:
             # The first connection makes the -shm file, and on a full disk the kernel kills who touches it.
@@ -152,7 +155,7 @@ class SQLiteStore:
             cached_statements=512,
         )
 
-    def _own_descriptors(self) -> int:
+    def _own_connections(self) -> int:
         stores = [store for store in _stores if store.path == self.path]
         return sum(len(s._readers) + len(s._scratches) + (s._writer is not None) for s in stores)
 
@@ -279,7 +282,7 @@ class SQLiteStore:
             raise self._translate(error) from error
 
     def _reopen_writer(self) -> WriteSession:
-        """A new writing connection. The old one is closed after it is open: on a full disk that keeps the -shm alive."""
+        """A new writing connection. The old one is closed after it: on a full disk that keeps the -shm alive."""
         old, self._writer, self._session = self._writer, None, None
         if self._finalizer is not None:
             self._finalizer.detach()
@@ -354,7 +357,7 @@ class SQLiteStore:
         if modules != self._modules:
             # Something was imported since the last look: another SQLite library, perhaps.
             if environment.foreign_engine():
-                environment.check_engines(self.path, self._own_descriptors())
+                environment.check_engines(self.path, self._own_connections())
             else:
                 self._modules = modules
 

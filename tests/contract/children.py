@@ -157,7 +157,8 @@ def interrupted_while_deciding(target: str) -> None:
             time.sleep(5)
 
         others = [threading.Thread(target=lambda n=n: log.append(f"own-{n}", Noted())) for n in range(3)]
-        threading.Timer(0.1, lambda: [other.start() for other in others]).start()
+        for other in others:
+            threading.Timer(0.1, other.start).start()
         try:
             log.decide(work)
         except KeyboardInterrupt:

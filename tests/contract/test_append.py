@@ -161,7 +161,7 @@ def test_no_events_are_no_append(log: Log) -> None:
 
 
 def test_events_may_come_from_a_generator(log: Log) -> None:
-    assert log.append("note-1", (Noted(number=n) for n in range(3))) == (1, 3, 3, False)  # type: ignore[arg-type]
+    assert log.append("note-1", (Noted(number=n) for n in range(3))) == (1, 3, 3, False)
 
 
 def test_an_append_larger_than_every_page_and_batch_is_one_append(log: Log) -> None:

@@ -261,7 +261,7 @@ def test_any_text_is_kept_exactly(log: Log, text: str) -> None:
 
 
 def test_an_event_may_be_large_but_not_larger_than_the_limit(log: Log) -> None:
-    limit = eventlog.codec.MAX_EVENT_BYTES  # type: ignore[attr-defined]
+    limit = eventlog.codec.MAX_EVENT_BYTES
     rest = limit - len('{"type":"test.noted","text":""}')
     log.append("note-1", Noted(text="x" * rest))
     with pytest.raises(EventTooLarge) as caught:

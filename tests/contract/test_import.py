@@ -86,7 +86,7 @@ def _forged(change: dict[str, Any]) -> Callable[[list[Record]], list[Record]]:
     def forge(records: list[Record]) -> list[Record]:
         changed = msgspec.structs.replace(records[1], **change)
         try:
-            digest = hash_of(records[0].hash, columns(changed))  # type: ignore[arg-type]
+            digest = hash_of(records[0].hash, columns(changed))
         except Exception:
             digest = bytes(32)
         return [records[0], msgspec.structs.replace(changed, hash=digest)]

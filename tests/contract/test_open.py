@@ -119,7 +119,7 @@ def test_a_log_for_reading_reads_and_refuses_to_write(open_log: OpenLog) -> None
 @pytest.mark.shared
 def test_a_log_for_reading_answers_even_when_tables_lag_or_were_never_made(open_log: OpenLog) -> None:
     log = open_log(projections="off")
-    log.append("run-1", eventlog.events.runs.RunStarted(command="x"))  # type: ignore[attr-defined]
+    log.append("run-1", eventlog.events.runs.RunStarted(command="x"))
     try:
         assert open_log(mode="r").runs.get(1).command == "x"
     except EventLogError as error:
@@ -127,7 +127,7 @@ def test_a_log_for_reading_answers_even_when_tables_lag_or_were_never_made(open_
     log.close()
     open_log().close()
     log = open_log(projections="deferred")
-    log.append("run-2", eventlog.events.runs.RunStarted(command="y"))  # type: ignore[attr-defined]
+    log.append("run-2", eventlog.events.runs.RunStarted(command="y"))
     assert [run.run_id for run in open_log(mode="r", projections="deferred").runs.list()] in ([2, 1], [1])
 
 
@@ -197,7 +197,7 @@ def test_a_missing_log_is_made_only_when_allowed(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     for options in ({"create": False}, {"mode": "r"}):
         with pytest.raises(LogMissing, match="db init"):
-            eventlog.open(path, **options)  # type: ignore[arg-type]
+            eventlog.open(path, **options)
     assert list(tmp_path.iterdir()) == []
     eventlog.open(path).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -214,7 +214,7 @@ def test_an_empty_file_a_folder_and_another_database_are_no_logs(tmp_path: Path)
     for name in ("empty.db", "folder.db", "text.db", "other.db"):
         for mode in ("rw", "r"):
             with pytest.raises(NotALog, match="othing was changed"):
-                eventlog.open(tmp_path / name, mode=mode)  # type: ignore[arg-type]
+                eventlog.open(tmp_path / name, mode=mode)
     assert (tmp_path / "empty.db").stat().st_size == 0
 
 
@@ -226,7 +226,7 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     raw.close()
     for mode in ("rw", "r"):
         with pytest.raises(SchemaTooNew, match="999"):
-            eventlog.open(path, mode=mode)  # type: ignore[arg-type]
+            eventlog.open(path, mode=mode)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

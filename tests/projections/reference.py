@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 import eventlog
 from eventlog import Record, UnknownEvent
 from eventlog.app import Log
+from eventlog.events import event_type
 from eventlog.projection import Entity, Journal, Projection, Rollup
 
 Tables = dict[str, list[dict[str, Any]]]
@@ -22,7 +23,7 @@ def tables_at_every_version(projections: Sequence[Projection], records: Iterable
     for record in records:
         event = record.event
         for one in projections:
-            if isinstance(event, UnknownEvent) or isinstance(one, Rollup) or type(event) not in one.types:
+            if isinstance(event, UnknownEvent) or event_type(type(event)) not in getattr(one, "tags", ()):
                 continue
             if isinstance(one, Journal):
                 row = one.make(event, record)

@@ -167,9 +167,9 @@ def test_all_in_one(many: Log) -> None:
 
 def test_buckets_are_called_what_people_call_them(log: Log) -> None:
     log.append("run-1", RunStarted(command="x"), occurred_at=from_datetime(datetime(2024, 12, 30, 23, 5, tzinfo=UTC)))
-    names = {by: log.statistics.runs(by=by)[0].bucket for by in ("hour", "day", "week", "month")}  # type: ignore[arg-type]
+    names = {by: log.statistics.runs(by=by)[0].bucket for by in ("hour", "day", "week", "month")}
     assert names == {"hour": "2024-12-30 23:00", "day": "2024-12-30", "week": "2025-W01", "month": "2024-12"}
-    berlin = {by: log.statistics.runs(by=by, tz=ZoneInfo("Europe/Berlin"))[0].bucket for by in ("hour", "day")}  # type: ignore[arg-type]
+    berlin = {by: log.statistics.runs(by=by, tz=ZoneInfo("Europe/Berlin"))[0].bucket for by in ("hour", "day")}
     assert berlin == {"hour": "2024-12-31 00:00", "day": "2024-12-31"}
 
 

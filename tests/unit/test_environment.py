@@ -122,14 +122,13 @@ def test_without_a_version_it_is_this_pythons(monkeypatch: pytest.MonkeyPatch) -
     assert environment.has_wal_reset_bug() is environment.has_wal_reset_bug(sqlite3.sqlite_version)
 
 
-def test_open_descriptors_are_counted(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("x")
-    assert environment.open_descriptors(path) == 0
-    with path.open(), path.open():
-        assert environment.open_descriptors(path) == 2
-    assert environment.open_descriptors(path) == 0
-    assert environment.open_descriptors(tmp_path / "none") == 0
+def test_a_library_maps_the_shared_memory_of_a_log_once(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    assert environment.shared_memory_maps(path) == 0
+    with eventlog.open(path) as log, eventlog.open(path) as other:
+        assert log.head() == other.head()
+        log.runs.start("x")
+        assert environment.shared_memory_maps(path) == 1
 
 
 def test_another_sqlite_library_matters_only_when_it_has_the_file_open(
@@ -137,9 +136,13 @@ def test_another_sqlite_library_matters_only_when_it_has_the_file_open(
 ) -> None:
     path = tmp_path / "log.db"
     with eventlog.open(path) as log:
+        for name in environment.OTHER_ENGINES:
+            monkeypatch.delitem(sys.modules, name, raising=False)
         assert environment.foreign_engine() is None
         monkeypatch.setitem(sys.modules, "apsw", types.ModuleType("apsw"))
         assert environment.foreign_engine() == "apsw"
         log.runs.start("fine")
-        with path.open("rb"), pytest.raises(LocksLost, match="apsw"):
-            eventlog.open(path)
+        with eventlog.open(path) as other:
+            assert other.runs.count() == 1
+        with pytest.raises(LocksLost, match="apsw"):
+            environment.check_engines(path, own=0)
