@@ -221,7 +221,8 @@ def test_inputs_parent_and_metadata(db: Path, tmp_path: Path) -> None:
     source.write_text("a,b\n")
     script = (
         "import sys; import eventlog; from eventlog.recorder.command import run_command;"
-        "sys.exit(run_command(sys.argv[3:], opener=eventlog.open, log_target=sys.argv[1], inputs=[sys.argv[2]], project='p', note='n',"
+        "sys.exit(run_command(sys.argv[3:], opener=eventlog.open, log_target=sys.argv[1],"
+        " inputs=[sys.argv[2]], project='p', note='n',"
         " tags={'k': 'v'}, parameters={'lr': 0.1}))"
     )
     inner = [sys.executable, "-c", RUNNER, str(db), "sh", "-c", "echo $EVENTLOG_PARENT_RUN"]
