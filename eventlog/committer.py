@@ -447,10 +447,11 @@ class Committer:
                 self._queue.popleft()
             self._batch = []
             successor = self._leader = self._queue[0] if self._queue else None
-        if successor is not None:
-            successor.notify()
+        # Those who are done first: what they append next is then in the queue when the next one leads.
         for request in done:
             request.notify()
+        if successor is not None:
+            successor.notify()
 
     def recover(self, own: Request[Any] | None = None, error: BaseException | None = None) -> None:
         """After an interrupt at whatever point: give back what this thread holds, so that all others go on."""

@@ -90,11 +90,11 @@ class Tx:
 
     def stream_version(self, stream: str) -> int:
         """The version of a stream as this transaction sees it."""
-        return self.transaction.stream_version(stream)
+        return self.transaction.stream_version(_texts((stream,))[0])
 
     def read_stream(self, stream: str, after: int = 0) -> list[Record]:
         """The records of a stream as this transaction sees them."""
-        return self.transaction.read_stream(stream, after)
+        return self.transaction.read_stream(_texts((stream,))[0], after)
 
     @property
     def reader(self) -> Reader:

@@ -173,7 +173,10 @@ class SQLiteStore:
         self._check_usable()
         if not self.writable:
             raise LogReadOnly("the log was opened for reading only (mode='r'); nothing was written")
-        session = BuildSession(self._connect_to_write(), self.exclusive)
+        try:
+            session = BuildSession(self._connect_to_write(), self.exclusive)
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
         self._scratches.add(session)
         return session
 

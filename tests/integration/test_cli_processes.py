@@ -41,14 +41,13 @@ def run(environment: dict[str, str], *words: str, status: int = 0, **options: An
 
 def loaded(environment: dict[str, str], *words: str) -> set[str]:
     """The modules that a command imports."""
-    program = (
-        "import sys\nfrom eventlog.cli import main\n"
-        f"try: main({list(words)!r})\nexcept SystemExit as end: code = end.code\n"
-        "print('\\n', *sorted(sys.modules), file=sys.stderr); sys.exit(code)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "eventlog", *words],
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return set(done.stderr.splitlines()[-1].split())
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
 
 
 # starting
