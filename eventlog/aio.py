@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -91,20 +92,16 @@ class AsyncLog:
     ) -> AsyncIterator[Record]:
         """As `EventLog.follow`; ends when the iteration is left or cancelled."""
         position = (await self.head()).position if after is None else after
-        counter = self._log.store.change_counter
-        quiet_s = 0.0
-        while timeout_s is None or quiet_s <= timeout_s:
-            seen = await asyncio.to_thread(counter)
+        quiet_since = time.monotonic()
+        while timeout_s is None or time.monotonic() - quiet_since <= timeout_s:
             end = (await self.head()).position
+            if end <= position:
+                await asyncio.sleep(poll_s)
+                continue
             async for record in self.read(position, end, streams=streams, categories=categories, types=types):
                 yield record
-                quiet_s = 0.0
-            position = max(position, end)
-            while await asyncio.to_thread(counter) == seen:
-                if timeout_s is not None and quiet_s > timeout_s:
-                    return
-                await asyncio.sleep(poll_s)
-                quiet_s += poll_s
+                quiet_since = time.monotonic()
+            position = end
 
 
 def _take(records: Any) -> list[Record]:

@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from eventlog.clock import now_us
 from eventlog.codec import Codec, Encoded
-from eventlog.errors import Conflict, EventLogError, InvalidInput, KeyReused, OutcomeUnknown, WrongExpectedVersion
+from eventlog.errors import Conflict, EventLogError, InvalidInput, KeyReused, WrongExpectedVersion
 from eventlog.events import Event, UnknownEvent
 from eventlog.store.base import (
     MAX_POSITION,
@@ -179,6 +179,7 @@ class Transaction:
             self._versions[row[1]] = row[2]
         self._rows.extend(rows)
         self._events.extend(events)
+        self._keys.update((row[7], row) for row in rows if row[7] is not None)
         return len(rows)
 
     def _continues(self, row: RecordRow) -> bool:
@@ -213,10 +214,10 @@ class Transaction:
         version = self._versions.get(stream)
         return self._version(stream) if version is None else version
 
-    def read_stream(self, stream: str, after: int = 0) -> list[Record]:
-        """The records of a stream above a version, with what this transaction has appended."""
+    def read_stream(self, stream: str, after: int = 0, types: tuple[str, ...] | None = None) -> list[Record]:
+        """The records of a stream above a version (of some types), with what this transaction has appended."""
         self.flush()
-        rows = self.writer.records(after, None, Selection(streams=(stream,)), in_stream=True)
+        rows = self.writer.records(after, None, Selection(streams=(stream,), types=types), in_stream=True)
         return [Record(*row, self._codec) for row in rows]
 
     def _version(self, stream: str) -> int:
@@ -339,10 +340,15 @@ class Committer:
         self._leader: Request[Any] | None = None
         self._batch: list[Request[Any]] = []
         self._planned = Head(0, b"")
-        self.forget()
+        self.forget_now()
 
     def forget(self) -> None:
-        """What is remembered of the log is not true any more."""
+        """What is remembered of the log may not be true any more: the next transaction begins by forgetting it."""
+        self._stale = True
+
+    def forget_now(self) -> None:
+        """As `forget`, at once: for whoever is in a transaction."""
+        self._stale = False
         self._head = None
         self.versions.clear()
         if self.projector is not None:
@@ -357,8 +363,8 @@ class Committer:
         """
         writer = self.store.begin(durability)
         try:
-            if writer.changed:
-                self.forget()
+            if writer.changed or self._stale:
+                self.forget_now()
             head = self._head or writer.head()
         except BaseException as error:
             self.store.rollback(writer, error)
@@ -374,14 +380,14 @@ class Committer:
             if isinstance(translated := self.store.translate(error), EventLogError):
                 raise translated from error
             raise
-        head = transaction.head
+        # Remembered before the lock is given back: the next transaction may begin at once.
+        head = self._head = transaction.head
         try:
             self.store.commit(transaction.writer, head if transaction.appended else None)
         except BaseException:
             self.forget()
             raise
         transaction.over = True
-        self._head = head
 
     def rollback(self, transaction: Transaction, error: BaseException | None = None) -> None:
         """Undo the transaction."""
@@ -561,4 +567,4 @@ def _copy(error: BaseException) -> BaseException:
     return error
 
 
-__all__ = ["Appended", "Committer", "Expect", "OutcomeUnknown", "Prepared", "Projector", "Request", "Transaction"]
+__all__ = ["Appended", "Committer", "Expect", "Prepared", "Projector", "Request", "Transaction"]

@@ -84,23 +84,29 @@ class Tx:
 
     def append(self, stream: str, events: Events, **options: Any) -> Appended:
         """As `EventLog.append`; part of this transaction."""
-        if self.transaction.over:
-            raise LogClosed("this transaction is over; nothing was written")
-        return self.transaction.append(self._log.prepare(stream, events, **options))
+        return self._open().append(self._log.prepare(stream, events, **options))
 
     def stream_version(self, stream: str) -> int:
         """The version of a stream as this transaction sees it."""
-        return self.transaction.stream_version(_texts((stream,))[0])
+        return self._open().stream_version(_texts((stream,))[0])
 
-    def read_stream(self, stream: str, after: int = 0) -> list[Record]:
-        """The records of a stream as this transaction sees them."""
-        return self.transaction.read_stream(_texts((stream,))[0], after)
+    def read_stream(
+        self, stream: str, after: int = 0, *, types: Iterable[str | type[Event]] | None = None
+    ) -> list[Record]:
+        """The records of a stream above a version, of all types or some, as this transaction sees them."""
+        where = self._log.selection(streams=(stream,), types=types)
+        return self._open().read_stream(stream, after, where.types)
 
     @property
     def reader(self) -> Reader:
         """The tables as this transaction sees them."""
-        self.transaction.flush()
+        self._open().flush()
         return self.transaction.writer
+
+    def _open(self) -> Transaction:
+        if self.transaction.over:
+            raise LogClosed("this transaction is over; nothing was written")
+        return self.transaction
 
 
 class EventLog:
@@ -186,9 +192,11 @@ class EventLog:
                 outer.undo_nested(mark)
                 raise
             outer.end_nested()
+            self.committer.forget_now()
             return
         _check_durability(durability)
         pid = os.getpid()
+        transaction: Transaction | None = None
         try:
             transaction = self.committer.begin(durability)
             self._local.transaction = transaction
@@ -196,9 +204,14 @@ class EventLog:
             self._local.transaction = None
             if os.getpid() != pid:
                 raise LogClosed("this process was forked inside the transaction, which is its parent's to finish")
+            # It may have moved projections: nothing is remembered past it.
+            transaction.flush()
+            self.committer.forget_now()
             self.committer.commit(transaction)
         except BaseException as error:
             self._local.transaction = None
+            if transaction is not None:
+                transaction.over = True
             if os.getpid() == pid:
                 self.committer.recover(error=error)
             if (translated := self.store.translate(error)) is not error:

@@ -13,8 +13,9 @@ from eventlog.log import ChainReport, EventLog
 from eventlog.store import environment
 from eventlog.store.base import Progress
 from eventlog.store.filelock import FileLock
-from eventlog.store.migrate import open_store, trigger_problems
+from eventlog.store.migrate import open_store, set_aside_leftovers, trigger_problems
 from eventlog.store.sqlite import LOCK_TIMEOUT_S, SQLiteStore
+from eventlog.target import data_folder
 
 _PRAGMAS = ("journal_mode", "page_size", "page_count", "freelist_count", "auto_vacuum", "user_version")
 CHECK_ROWS = 100
@@ -164,16 +165,39 @@ def restore(source: Path, target: Path, *, force: bool = False, progress: Progre
     finally:
         original.close()
     lock = FileLock(f"{target}.lock", LOCK_TIMEOUT_S)
-    lock.acquire()
     try:
+        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        lock.acquire()
         if target.exists():
             _set_aside(target)
+        set_aside_leftovers(target)
         os.replace(fresh, target)
         _fsync(target.parent)
     finally:
         lock.release()
         lock.close()
+        for leftover in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm")):
+            leftover.unlink(missing_ok=True)
+    _set_aside_results(target)
     return report
+
+
+def _set_aside_results(target: Path) -> None:
+    """Rename the folders of runs that the restored log does not know: their numbers will be given again."""
+    folder = data_folder(None, target)
+    results = None if folder is None else folder / "result"
+    if results is None or not results.is_dir():
+        return
+    store = open_store(target, writable=False, create=False)
+    try:
+        with store.reader() as reader:
+            for place in results.iterdir():
+                number = place.name.partition("-")[0]
+                if number.isdecimal() and "." not in place.name and not reader.stream_version(f"run-{number}"):
+                    os.replace(place, place.with_name(f"{place.name}.replaced-{os.urandom(4).hex()}"))
+    finally:
+        store.close()
 
 
 def _set_aside(target: Path) -> None:

@@ -31,7 +31,7 @@ def parse_target(target: Target = None) -> tuple[Path | None, dict[str, str]]:
     """The file a target means (None: memory), and the options behind its ``?``. Raises InvalidInput."""
     text = os.fspath(target) if target is not None else os.environ.get("EVENTLOG_URL") or None
     if text is None:
-        return default_path(), {}
+        return _real(str(default_path())), {}
     if not text or "\0" in text:
         raise InvalidInput("the log's place is empty, or holds a NUL character")
     if text in (":memory:", "sqlite://", "sqlite:///:memory:"):
@@ -39,7 +39,12 @@ def parse_target(target: Target = None) -> tuple[Path | None, dict[str, str]]:
     if text.startswith("sqlite:///"):
         place, _, query = text.removeprefix("sqlite:///").partition("?")
         options = {name: values[-1] for name, values in parse_qs(query).items()}
-        return Path(unquote(place)).expanduser().absolute(), options
+        return _real(unquote(place)), options
     if scheme := re.match(r"([a-z][a-z0-9+.-]*)://", text):
         raise InvalidInput(f"this version opens files and sqlite:/// URLs, not {scheme[1]}://")
-    return Path(text).expanduser().absolute(), {}
+    return _real(text), {}
+
+
+def _real(place: str) -> Path:
+    # One name for one file, whatever link leads to it: the lock, the spool and the artifacts go by it.
+    return Path(os.path.realpath(Path(place).expanduser()))

@@ -181,12 +181,11 @@ def behind_the_back(log: Log) -> Iterator[sqlite3.Connection]:
 
 def in_child(what: str, target: str, timeout_s: float = 30) -> str:
     """A function of `tests.contract.children` in a process of its own, because it may hang; what it printed."""
-    command = [sys.executable, "-m", "tests.contract.children", what, target]
-    paths = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
+    command = [sys.executable, "-P", "-m", "tests.contract.children", what, target]
+    paths = os.pathsep.join([*(path for path in sys.path if path), str(ROOT)])  # the very code that runs here
     try:
         done = subprocess.run(
             command,
-            cwd=ROOT,
             env={**os.environ, "PYTHONPATH": paths},
             capture_output=True,
             text=True,

@@ -136,9 +136,12 @@ def apply(
         known.clear()
     middle = len(items) // 2
     first = apply(writer, group, rollups, items[:middle], items[middle][0].position - 1, known)
-    if first.failure is not None or first.rollup_failures:
+    if first.failure is not None:
         return first
-    return apply(writer, group, rollups, items[middle:], to, known)
+    moving = [rollup for rollup in rollups if rollup.name not in first.rollup_failures]
+    rest = apply(writer, group, moving, items[middle:], to, known)
+    rest.rollup_failures.update(first.rollup_failures)
+    return rest
 
 
 def _try(writer: Writer, write: Callable[[], None]) -> Exception | None:

@@ -202,7 +202,6 @@ class Projections:
                         writer.create_table(member.table)
                         writer.create_indexes(member.table)
                         writer.save_checkpoint(fresh_checkpoint(member, 0, "live", 1).values())
-        self._log.committer.forget()
 
     def catch_up(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> int:
         """Apply what was appended since each checkpoint; returns how many positions were covered, by all groups."""
@@ -231,7 +230,6 @@ class Projections:
             rollups = moving(group, stored)
             made = apply(writer, group, rollups, items, end)
             save(writer, group, rollups, stored, end, made)
-        log.committer.forget()
         if progress is not None:
             progress(end, head, f"catching up {group.root.name}")
         return end - after
@@ -313,8 +311,8 @@ class Projections:
     def rollback(self, to: Version, names: Iterable[str] | None = None, progress: Progress | None = None) -> int:
         """Take tables back to a version and pin them there, all groups together; returns the version.
 
-        The events stay. Raises ProjectionFailed or ProjectionError when a group cannot be taken there; nothing is
-        changed then.
+        The events stay. Raises ProjectionFailed or ProjectionError when a group cannot be taken there: those that are
+        near go together or not at all; those that are cheaper to fold from the start follow, each as it is done.
         """
         target = self.version(to)
         groups = self._pick(names)
@@ -326,15 +324,14 @@ class Projections:
             row = stored.get(group.root.name)
             if row is None or not self._undoable(group, stored) or _is_far(row.position, target):
                 far.append(group)
-        if far:
-            rebuild(self._log, far, progress, to=target, state="pinned")
         near = [group for group in groups if group not in far]
         if near:
             with self._log.transaction() as tx:
                 stored = checkpoints(tx.transaction.writer)
                 for group in near:
                     self._roll(tx.transaction.writer, group, stored, target)
-        self._log.committer.forget()
+        if far:
+            rebuild(self._log, far, progress, to=target, state="pinned")
         return target
 
     def _undoable(self, group: Group, stored: dict[str, Checkpoint]) -> bool:
@@ -386,7 +383,6 @@ class Projections:
                     if row is not None and row.state != "live" and row.version == member.version:
                         row.state, row.error, row.error_position = "live", None, None
                         writer.save_checkpoint(row.values())
-        self._log.committer.forget()
         self.catch_up([group.root.name for group in groups], progress)
         self._raise_failures(groups)
 

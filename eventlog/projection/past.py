@@ -27,8 +27,13 @@ class PastReader:
         self._codec: Codec = log.codec
         self._groups = {name: group for group in groups.values() for name in group.names}
         self._scratch: Scratch = log.store.scratch()
-        self._stored: dict[str, Checkpoint] = checkpoints(self._scratch)
+        try:
+            self._stored: dict[str, Checkpoint] = checkpoints(self._scratch)
+        except BaseException:
+            self._scratch.close()
+            raise
         self._ready: set[str] = set()
+        self._failed: dict[str, Exception] = {}
 
     def close(self) -> None:
         """Give the view back."""
@@ -40,9 +45,15 @@ class PastReader:
         group = self._groups.get(table.name)
         if group is None:
             raise ProjectionUnknown(f"no projection is called {table.name!r}")
+        if group.root.name in self._failed:
+            raise self._failed[group.root.name]
         if group.root.name not in self._ready:
+            try:
+                self._bring(group)
+            except Exception as error:
+                self._failed[group.root.name] = error
+                raise
             self._ready.add(group.root.name)
-            self._bring(group)
 
     def _bring(self, group: Group) -> None:
         live = self._stored.get(group.root.name)

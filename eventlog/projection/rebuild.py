@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from eventlog.committer import Transaction
-from eventlog.errors import ProjectionError, ProjectionFailed
+from eventlog.errors import EventLogError, ProjectionError, ProjectionFailed
 from eventlog.log import EventLog
 from eventlog.projection.fold import Failure, Folder, as_dict
 from eventlog.projection.kinds import Group, Projection
@@ -59,14 +60,21 @@ def rebuild(
             builder.close()
         with log.transaction() as tx:
             _swap(log, tx.transaction, groups, suffix, position, state, failures, to)
-    except Exception as error:
+    except BaseException as error:
         translated = log.store.translate(error)
         if not isinstance(error, (Overtaken, ProjectionFailed)) and _is_gone(log, shadows):
             raise Overtaken(f"another process has rebuilt {shadows[0].root.name} meanwhile") from error
+        _clean_up(log, shadows)
         if translated is error:
             raise
         raise translated from error
-    log.committer.forget()
+
+
+def _clean_up(log: EventLog, shadows: Sequence[Group]) -> None:
+    """Drop what was built; where even that fails, the next rebuild drops it."""
+    with suppress(EventLogError), log.transaction() as tx:
+        for member in _members(shadows):
+            tx.transaction.writer.drop_table(member.table.name)
 
 
 def _is_gone(log: EventLog, shadows: Sequence[Group]) -> bool:
@@ -87,9 +95,6 @@ def _build(
     """Fill the shadow tables; returns the position up to which they are true, and what failed."""
     position, failures = _fold(builder, log, shadows, progress, to)
     if failures and not keep_failed:
-        with builder.writing():
-            for member in _members(shadows):
-                builder.drop_table(member.table.name)
         raise _cannot(*next(iter(failures.items())))
     for member in _members(shadows):
         if progress is not None:

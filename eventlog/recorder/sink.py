@@ -128,7 +128,9 @@ class Sink:
         """Append events of a run, all or nothing; False when they wait in the spool or were refused."""
         at = now_us() if occurred_at is None else occurred_at
         keyed = [(self._key(), event) for event in events]
-        if run.run_id is not None and self._log is not None and self._may_try():
+        if self.spooled:
+            self.settle()  # what waits is older, and must not come in after this
+        if run.run_id is not None and self._log is not None and self._may_try() and not self.spooled:
             stream = run.stream
             try:
                 if len(keyed) == 1:

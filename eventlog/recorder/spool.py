@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +22,7 @@ from eventlog.clock import now_us
 from eventlog.errors import Conflict, InvalidInput
 from eventlog.events.runs import RunEvent, RunStarted
 from eventlog.log import Append
+from eventlog.store.base import Reader
 
 FORMAT = 1
 ENDING = ".jsonl"
@@ -78,6 +80,9 @@ class Log(Protocol):
 
     def append_many(self, appends: Any, /) -> Any:
         """All or nothing."""
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        """The present state."""
 
 
 def folders(data_dir: Path | None) -> list[Path]:
@@ -251,13 +256,17 @@ def _append_all(log: Log, runs: Runs, lines: Iterator[bytes]) -> tuple[int, int]
             if line.parent is not None and line.parent in numbers:
                 event = msgspec.structs.replace(event, parent_run_id=numbers[line.parent])
             try:
-                numbers[line.stream] = runs.append_start(event, occurred_at=line.at, key=line.key)
+                stored = _number(log, line.key)
+                numbers[line.stream] = stored or runs.append_start(event, occurred_at=line.at, key=line.key)
                 events += 1
-            except InvalidInput:
+            except (InvalidInput, Conflict):
                 damaged += 1
             continue
         stream = line.stream
         if stream.startswith(PLACEHOLDER):
+            # Its start may have come in with another file: the placeholder is the start's key.
+            if stream not in numbers and (stored := _number(log, stream.removeprefix(PLACEHOLDER))):
+                numbers[stream] = stored
             if stream not in numbers:
                 damaged += 1
                 continue
@@ -268,6 +277,15 @@ def _append_all(log: Log, runs: Runs, lines: Iterator[bytes]) -> tuple[int, int]
             events, damaged, waiting = events + done, damaged + refused, []
     done, refused = _append(log, waiting)
     return events + done, damaged + refused
+
+
+def _number(log: Log, key: str) -> int | None:
+    """The number of the run whose start is in the log under this key."""
+    with log.reader() as reader:
+        row = reader.record_with_key(key)
+    if row is None or not row[1].startswith("run-") or not row[1][4:].isdecimal():
+        return None
+    return int(row[1][4:])
 
 
 def _append(log: Log, appends: Sequence[Append]) -> tuple[int, int]:

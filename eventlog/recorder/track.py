@@ -170,7 +170,7 @@ class RecordedRuns(RunsRepository):
         return import_spool(log, self, log.data_dir)
 
     def recover(
-        self, is_gone: Callable[[Run], str | None] = capture.is_gone, *, dry_run: bool = False, limit: int = 1000
+        self, is_gone: Callable[[Run], str | None] = capture.is_gone, *, dry_run: bool = False, limit: int | None = None
     ) -> list[tuple[Run, str]]:
         """Import what waits in spool files, then mark runs whose process is proven gone as lost.
 

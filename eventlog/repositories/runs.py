@@ -42,6 +42,7 @@ RUNS = _runs[0]
 METRICS, MESSAGES, OUTPUTS, ARTIFACTS = _journals
 STATUSES: tuple[RunStatus, ...] = ("running", "success", "fail", "killed", "lost")
 MAX_RUN_ID = 2**53 - 1
+_LIFE = (RunStarted, RunFinished, RunLost, RunUpdated, RunDeleted)
 _SPOKEN = (
     RunTagged,
     RunNoted,
@@ -210,7 +211,8 @@ class RunsRepository(Repository):
     def _status(self, tx: Tx, run_id: int) -> RunStatus:
         """The status by the stream's own events. Raises NotFound."""
         status: RunStatus | None = None
-        for record in tx.read_stream(_stream(run_id)):
+        lost_at = 0
+        for record in tx.read_stream(_stream(run_id), types=_LIFE):
             event = record.event
             match event:
                 case RunStarted():
@@ -218,21 +220,21 @@ class RunsRepository(Repository):
                 case RunFinished() if status is not None:
                     status = event.status
                 case RunLost() if status == "running":
-                    status = "lost"
+                    status, lost_at = "lost", record.version
                 case RunUpdated() if status is not None and event.status is not UNSET:
                     status = event.status
                 case RunDeleted():
                     status = None
-                case _ if status == "lost" and isinstance(event, _SPOKEN):
-                    status = "running"
         if status is None:
             raise _no_run(run_id)
+        if status == "lost" and tx.read_stream(_stream(run_id), lost_at, types=_SPOKEN):
+            return "running"
         return status
 
     # lost runs
 
     def recover(
-        self, is_gone: Callable[[Run], str | None], *, dry_run: bool = False, limit: int = 1000
+        self, is_gone: Callable[[Run], str | None], *, dry_run: bool = False, limit: int | None = None
     ) -> list[tuple[Run, str]]:
         """Mark running runs whose process is proven gone as lost; ``is_gone`` gives the evidence, or None.
 
@@ -262,6 +264,8 @@ class RunsRepository(Repository):
 
     def find(self, run_id: int) -> Run | None:
         """A run, or None."""
+        if isinstance(run_id, bool) or not isinstance(run_id, int):
+            raise InvalidInput(f"a run number is 1, 2, 3 …, not {run_id!r} (None: the run could not be recorded)")
         if not 0 < run_id <= MAX_RUN_ID:
             return None
         table = self._fresh(RUNS)

@@ -19,12 +19,16 @@ _TOKEN = 16
 
 
 class FileLock:
-    """An exclusive lock between processes, and between logs of one process, by ``flock`` on ``path``."""
+    """An exclusive lock between processes, and between logs of one process, by ``flock`` on ``path``.
+
+    Whoever has it may take it again; threads that share one must keep each other out by other means.
+    """
 
     def __init__(self, path: str, timeout_s: float) -> None:
         self.path = path
         self.timeout_s = timeout_s
         self._fd = -1
+        self._depth = 0
         self._mark: mmap.mmap | None = None
         self._token = os.urandom(_TOKEN)
 
@@ -33,12 +37,16 @@ class FileLock:
 
         Raises LogBusy when it cannot be had in time, LogReadOnly when the file cannot be made.
         """
+        if self._depth:
+            self._depth += 1
+            return False
         if self._mark is None:
             self._mark = self._open()
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._wait(self.timeout_s if timeout_s is None else timeout_s)
+        self._depth = 1
         # The file holds the token of its last holder: whoever finds its own need not look what others wrote.
         if self._mark[:] == self._token:
             return False
@@ -73,12 +81,19 @@ class FileLock:
                 pause = min(pause * 1.2, 0.0005)
 
     def release(self) -> None:
-        """Give the lock back."""
-        if self._fd >= 0:
+        """Give the lock back, when it was taken once only."""
+        self._depth = max(0, self._depth - 1)
+        if not self._depth and self._fd >= 0:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def release_all(self) -> None:
+        """Give the lock back however often it was taken: after an interrupt."""
+        self._depth = 0
+        self.release()
 
     def close(self) -> None:
         """Close the side file; in a forked child this leaves the parent's lock alone."""
+        self._depth = 0
         if self._mark is not None:
             self._mark.close()
         self._mark = None

@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from eventlog.errors import Corrupt, EventLogError, LogMissing, LogReadOnly, MigrationError, NotALog, SchemaTooNew
+from eventlog.errors import Corrupt, EventLogError, LogReadOnly, MigrationError, NotALog, SchemaTooNew
 from eventlog.store import environment
 from eventlog.store.filelock import FileLock
-from eventlog.store.sqlite import APPLICATION_ID, LOCK_TIMEOUT_S, SQLiteStore
+from eventlog.store.sqlite import APPLICATION_ID, LOCK_TIMEOUT_S, SQLiteStore, missing
 
 _PLACES = (Path(__file__).parent.parent / "migrations", Path(__file__).parent.parent.parent / "migrations")
 
@@ -78,7 +78,7 @@ def open_store(
     environment.check_filesystem(path)
     if not path.exists():
         if not (create and writable):
-            raise LogMissing(f"there is no log at {path}; `eventlog db init` creates one")
+            raise missing(path)
         _create(path, timeout_s)
     elif path.is_dir():
         raise NotALog(f"{path} is a folder, not an event log; nothing was changed")
@@ -122,6 +122,7 @@ def _create(path: Path, timeout_s: float) -> None:
                 connection.execute("PRAGMA synchronous = FULL")
                 _climb(connection, 0)
                 connection.execute("PRAGMA journal_mode = WAL")
+            set_aside_leftovers(path)
             os.link(fresh, path)
     except sqlite3.Error as error:
         raise MigrationError(f"the log could not be created at {path}: {error}") from error
@@ -130,6 +131,14 @@ def _create(path: Path, timeout_s: float) -> None:
             leftover.unlink(missing_ok=True)
         lock.release()
         lock.close()
+
+
+def set_aside_leftovers(path: Path) -> None:
+    """Rename a -wal or -shm whose database is gone: it must not be taken for part of the next one."""
+    for end in ("-wal", "-shm"):
+        side = Path(f"{path}{end}")
+        if side.exists():
+            os.replace(side, f"{side}.replaced-{os.urandom(4).hex()}")
 
 
 def create_in(connection: sqlite3.Connection) -> None:
@@ -236,7 +245,7 @@ def rollback(store: SQLiteStore, to: int) -> int:
 def status(path: Path) -> SchemaStatus:
     """How a log's schema stands. Raises the errors of `open_store`."""
     if not path.exists():
-        raise LogMissing(f"there is no log at {path}; `eventlog db init` creates one")
+        raise missing(path)
     store = SQLiteStore(path, writable=False)
     try:
         version = _version(store)
@@ -250,7 +259,7 @@ def open_for_schema(path: Path) -> SQLiteStore:
     """A store whose schema may be behind or damaged, for `migrate` and `rollback`."""
     environment.check_filesystem(path)
     if not path.exists():
-        raise LogMissing(f"there is no log at {path}; `eventlog db init` creates one")
+        raise missing(path)
     store = SQLiteStore(path)
     try:
         _version(store)

@@ -47,6 +47,7 @@ _FORK_WAIT_S = 1.0
 _FAULTS = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FULL")
 _SYNCHRONOUS = {"full": "FULL", "process": "NORMAL"}
 _PRAGMAS = (
+    "journal_mode = WAL",
     "busy_timeout = 5000",
     "synchronous = FULL",
     "foreign_keys = ON",
@@ -162,8 +163,9 @@ class SQLiteStore:
     def scratch(self) -> ScratchSession:
         self._check_usable()
         try:
-            connection = self._connect_to_write() if self.writable else self._connect_to_read()
-            session = ScratchSession(connection, self.exclusive if self.writable else nullcontext)
+            writable = self.writable and os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+            connection = self._connect_to_write() if writable else self._connect_to_read()
+            session = ScratchSession(connection, self.exclusive if writable else nullcontext)
         except sqlite3.Error as error:
             raise self._translate(error) from error
         self._scratches.add(session)
@@ -183,7 +185,8 @@ class SQLiteStore:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Alone on the file, over all threads and processes."""
-        with self._writing:
+        self._enter()
+        try:
             if self.lock.acquire():
                 self._seen = False
             try:
@@ -192,6 +195,8 @@ class SQLiteStore:
                 raise self._translate(error) from error
             finally:
                 self.lock.release()
+        finally:
+            self._writing.release()
 
     def change_counter(self) -> object:
         # The number counts for one connection: a follower that changes threads must not compare two of them.
@@ -201,7 +206,7 @@ class SQLiteStore:
     # writing
 
     def begin(self, durability: Durability) -> WriteSession:
-        self._writing.acquire()
+        self._enter()
         try:
             if self._closed or self._forked_in_use:
                 self._check_usable()
@@ -218,13 +223,21 @@ class SQLiteStore:
                 return session
             except BaseException:
                 self._abandon()
-                self.lock.release()
                 raise
         except BaseException as error:
+            self.lock.release_all()
             self._writing.release()
             if isinstance(error, sqlite3.Error):
                 raise self._translate(error) from error
             raise
+
+    def _enter(self) -> None:
+        if not self._writing.acquire(timeout=self.timeout_s):
+            raise LogBusy(
+                f"another thread of this process has been in a transaction for {self.timeout_s:g} s; "
+                "nothing was written, try again",
+                timeout_s=self.timeout_s,
+            )
 
     def commit(self, writer: WriteSession, head: Head | None) -> None:
         try:
@@ -260,12 +273,13 @@ class SQLiteStore:
         except sqlite3.Error:
             self._abandon()
         self._seen = False
-        self.lock.release()
+        self.lock.release_all()
         while self._writing._is_owned():  # type: ignore[attr-defined]
             self._writing.release()
 
     def _resolve(self, head: Head | None, error: sqlite3.Error) -> None:
         """After a commit that failed: reopen, and let the hash that was to become the head say whether it did."""
+        self._seen = False
         if head is None:
             self._abandon()
             raise self._translate(error) from error
@@ -407,7 +421,7 @@ class SQLiteStore:
 
     def _cannot_open(self, text: str) -> EventLogError:
         if not self.path.exists():
-            return LogMissing(f"there is no log at {self.path}; `eventlog db init` creates one")
+            return missing(self.path)
         if not os.access(self.path, os.W_OK) or not os.access(self.path.parent, os.W_OK):
             return LogReadOnly(f"{self.path} or its folder cannot be written: {text}; nothing was written")
         return StorageFailed(f"{self.path} cannot be opened: {text}")
@@ -480,6 +494,14 @@ class SQLiteStore:
         self._local = threading.local()
         self._writing = threading.RLock()
         self.lock.close()
+
+
+def missing(path: Path) -> LogMissing:
+    """What to say when there is no log."""
+    return LogMissing(
+        f"there is no log at {path}: check the path (--db, EVENTLOG_URL); "
+        "`eventlog run -- COMMAND` or `eventlog db init` creates it"
+    )
 
 
 def _in_transaction(connection: sqlite3.Connection) -> bool:
