@@ -315,7 +315,7 @@ def test_a_log_that_fails_in_between(
         assert sink.spooled == 3
         monkeypatch.setattr(sink, "_retry_at", 0.0)
         run.metric("a", 5)
-    assert [m.value for m in log.runs.metrics(1)] == [1, 5, 2, 3, 4]
+    assert [m.value for m in log.runs.metrics(1)] == [1, 2, 3, 4, 5]
     assert sink.spooled == 0
     sink.say()
     assert capsys.readouterr().err == ""
