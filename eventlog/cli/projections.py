@@ -177,6 +177,9 @@ def resume(state: State, names: tuple[str, ...]) -> None:
     with state.write() as log, bar() as progress:
         log.projections.resume(_chosen(log, names), progress=progress)
         _told(log, names, "live")
+        # Recorders that met the rolled back tables have left their events in the spool.
+        if waited := log.runs.import_spool().events:
+            View().say(f"{waited} events that waited in the spool are in the log now")
 
 
 def _told(log: Any, names: tuple[str, ...], what: str) -> None:

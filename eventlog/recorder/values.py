@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
+from eventlog.errors import InvalidInput
 from eventlog.events.runs import Scalar
 from eventlog.recorder.redaction import redact, redact_named
 
@@ -94,6 +95,8 @@ def parameters(values: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def tags(values: Mapping[str, object]) -> dict[str, str]:
-    """Tags as the log holds them: the first 1,000."""
+    """Tags as the log holds them: the first 1,000. Raises InvalidInput."""
+    if not isinstance(values, Mapping):
+        raise InvalidInput(f"tags are a mapping of names to text, not {type(values).__name__}")
     pairs = list(values.items())[:MAX_ENTRIES]
     return {text(name, MAX_NAME): redact_named(str(name), text(value, 1024)) for name, value in pairs}

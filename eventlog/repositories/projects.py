@@ -65,7 +65,7 @@ class ProjectsRepository(Repository):
     def get(self, project_id: str) -> Project:
         """A project. Raises NotFound."""
         if (project := self.find(project_id)) is None:
-            raise NotFound(f"there is no project {project_id!r}", project_id=project_id)
+            raise _no_project(project_id)
         return project
 
     def list(self, *, text: str | None = None, limit: int | None = None, offset: int = 0) -> list[Project]:
@@ -77,12 +77,19 @@ class ProjectsRepository(Repository):
 
     def _must_exist(self, tx: Tx, project_id: str) -> None:
         if not self._exists(tx, project_id):
-            raise NotFound(f"there is no project {project_id!r}", project_id=project_id)
+            raise _no_project(project_id)
 
     def _exists(self, tx: Tx, project_id: str) -> bool:
         events = [record.event for record in tx.read_stream(_stream(project_id))]
         lives = [event for event in events if isinstance(event, (ProjectAdded, ProjectDeleted))]
         return bool(lives) and isinstance(lives[-1], ProjectAdded)
+
+
+def _no_project(project_id: str) -> NotFound:
+    return NotFound(
+        f"there is no project {project_id!r}; `eventlog projects add` adds it (runs may name one that was not added)",
+        project_id=project_id,
+    )
 
 
 def _stream(project_id: str) -> str:
