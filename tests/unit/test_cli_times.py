@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -134,7 +135,7 @@ def test_durations_for_people(us: int | None, text: str) -> None:
 @given(st.integers(0, 10**15))
 def test_a_shown_duration_never_says_sixty(us: int) -> None:
     shown = show_duration(us)
-    assert "60 s" not in shown
+    assert not re.search(r"(?<![\d.])60 s", shown)
     assert not shown.endswith(("60 min", "24 h"))
 
 
