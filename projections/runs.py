@@ -154,10 +154,6 @@ def _parameters_set(row: Run, event: RunParametersSet, record: Record) -> Run:
     return replace(_alive(row), parameters=row.parameters | event.parameters, updated_at=record.recorded_at)
 
 
-def _spoke(row: Run, event: object, record: Record) -> Run:
-    return _alive(row)
-
-
 def _alive(row: Run) -> Run:
     """A run that was taken for lost and speaks again was not lost."""
     return replace(row, status="running", reason=None) if row.status == "lost" else row
@@ -170,11 +166,9 @@ _STEPS: dict[type, Callable[[Any, Any, Record], Run]] = {
     RunTagged: _tagged,
     RunNoted: _noted,
     RunParametersSet: _parameters_set,
-    RunMetricLogged: _spoke,
-    RunMessageLogged: _spoke,
-    RunOutputCaptured: _spoke,
-    RunArtifactSaved: _spoke,
 }
+_SPOKEN = frozenset((RunMetricLogged, RunMessageLogged, RunOutputCaptured, RunArtifactSaved))
+"""What changes nothing in the row, unless the run was taken for lost."""
 
 
 def evolve(row: Run | None, event: object, record: Record) -> Run | None:
@@ -184,6 +178,8 @@ def evolve(row: Run | None, event: object, record: Record) -> Run | None:
         return _started(row, event, record)  # type: ignore[arg-type]
     if row is None or kind is RunDeleted:
         return None
+    if kind in _SPOKEN:
+        return _alive(row) if row.status == "lost" else row
     return _STEPS[kind](row, event, record)
 
 

@@ -235,7 +235,7 @@ def _plan_journal(journal: Journal[Any], items: Sequence[Item], made: Plan) -> l
 
 def key_map(entity: Entity[Any], items: Iterable[Item]) -> dict[str, Any]:
     """The streams of the items, each with the key of its row."""
-    return {record.stream: entity.key_of(record.stream) for record, _ in items}
+    return {stream: entity.key_of(stream) for stream in {record.stream for record, _ in items}}
 
 
 def evolve_all(
