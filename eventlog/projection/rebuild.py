@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from eventlog.committer import Transaction
-from eventlog.errors import EventLogError, ProjectionError, ProjectionFailed
+from eventlog.errors import Corrupt, EventLogError, ProjectionError, ProjectionFailed
 from eventlog.log import EventLog
 from eventlog.projection.fold import Failure, Folder, as_dict
 from eventlog.projection.kinds import Group, Projection
 from eventlog.projection.machine import Checkpoint, State, catch_up, checkpoints, fresh_checkpoint
-from eventlog.store.base import Builder, Progress, Scratch, Table
+from eventlog.store.base import Builder, Progress, Scratch, Table, Values
 
 NEAR = 2000
 """When the fold is this close to the head, the rest is done in the swapping transaction."""
@@ -209,6 +209,15 @@ def _teller(progress: Progress | None, total: int) -> Callable[[int], None] | No
     return None if progress is None else lambda done: progress(done, total, "verifying projections")
 
 
+def _shown(table: Table, values: Values | None) -> dict[str, object] | None:
+    if values is None:
+        return None
+    try:
+        return as_dict(table.load(values))
+    except Corrupt:
+        return dict(zip(table.names, values, strict=True))
+
+
 def _compare(scratch: Scratch, table: Table) -> list[Difference]:
     differences = []
     for expected, stored in scratch.differing(table, f"main.{table.name}"):
@@ -217,8 +226,8 @@ def _compare(scratch: Scratch, table: Table) -> list[Difference]:
             Difference(
                 table.name,
                 tuple(row[index] for index in table.key_indexes),
-                None if stored is None else as_dict(table.load(stored)),
-                None if expected is None else as_dict(table.load(expected)),
+                _shown(table, stored),
+                _shown(table, expected),
             )
         )
     return differences

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from eventlog.codec import Codec, from_json, to_json
+from eventlog.errors import Corrupt
 from eventlog.events import Event, UnknownEvent
 
 Durability = Literal["full", "process"]
@@ -224,12 +225,17 @@ class Table:
         return tuple(cells)
 
     def load(self, values: Sequence[Any]) -> Any:
-        """The values of the columns as a row Struct."""
+        """The values of the columns as a row Struct. Raises Corrupt where a value is not what was written."""
         if self._loaders:
             cells = list(values)
-            for index, load in self._loaders:
-                if cells[index] is not None:
-                    cells[index] = load(cells[index])
+            try:
+                for index, load in self._loaders:
+                    if cells[index] is not None:
+                        cells[index] = load(cells[index])
+            except (msgspec.MsgspecError, ValueError, TypeError) as error:
+                raise Corrupt(
+                    f"a row of {self.name} is damaged ({error}); `eventlog projections rebuild` makes it anew"
+                ) from error
             values = cells
         return self.row(*values)
 
