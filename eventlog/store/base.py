@@ -323,9 +323,6 @@ class Reader(QueryReader, Protocol):
     def record_with_key(self, key: str) -> RecordRow | None:
         """The record that carries an idempotency key."""
 
-    def streams_of(self, category: str) -> list[str]:
-        """Every stream of a category, each once."""
-
     def checkpoints(self) -> list[Values]:
         """The rows of the checkpoint table, in the order of `CHECKPOINT_COLUMNS`."""
 
@@ -365,9 +362,6 @@ class Writer(Reader, Protocol):
     def save_checkpoint(self, values: Values) -> None:
         """Insert or replace one row of the checkpoint table."""
 
-    def forget_checkpoint(self, name: str) -> None:
-        """Remove a checkpoint."""
-
     def create_table(self, table: Table) -> None:
         """Create a table without its secondary indexes (in a scratch view: a temporary one)."""
 
@@ -380,9 +374,6 @@ class Writer(Reader, Protocol):
     def rename_table(self, old: str, new: str) -> None:
         """Rename a table."""
 
-    def has_table(self, table: Table) -> bool:
-        """Whether a table of this name with exactly these columns exists."""
-
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
         """Insert rows whose keys are not there."""
 
@@ -391,9 +382,6 @@ class Writer(Reader, Protocol):
 
     def delete(self, table: Table, keys: Sequence[Key]) -> None:
         """Delete rows by key."""
-
-    def delete_after(self, table: Table, position: int) -> None:
-        """Delete a journal's rows above a position."""
 
     def add(self, table: Table, deltas: Sequence[Values]) -> None:
         """Add numbers to a rollup's rows, by key; rows whose numbers all become zero are deleted."""

@@ -250,21 +250,14 @@ class SQLiteStore:
 
     def rollback(self, writer: WriteSession, error: BaseException | None = None) -> None:
         try:
-            if self._writer is not None and self._writer.in_transaction:
-                writer.execute("ROLLBACK")
-            if getattr(error, "sqlite_errorname", "").startswith(_FAULTS):
-                self._abandon()
-        except sqlite3.Error:
-            self._abandon()
+            self._undo(error)
         finally:
-            self._seen = False
             self.lock.release()
             self._writing.release()
 
-    def recover(self, error: BaseException | None = None) -> None:
-        # An interrupt may fall between any two steps, so what this thread holds is asked, not remembered.
-        if not self._writing._is_owned():  # type: ignore[attr-defined]
-            return
+    def _undo(self, error: BaseException | None) -> None:
+        """Roll back what is open; after a fault of the disk the connection is not used again."""
+        self._seen = False
         try:
             if self._writer is not None and self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
@@ -272,7 +265,12 @@ class SQLiteStore:
                 self._abandon()
         except sqlite3.Error:
             self._abandon()
-        self._seen = False
+
+    def recover(self, error: BaseException | None = None) -> None:
+        # An interrupt may fall between any two steps, so what this thread holds is asked, not remembered.
+        if not self._writing._is_owned():  # type: ignore[attr-defined]
+            return
+        self._undo(error)
         self.lock.release_all()
         while self._writing._is_owned():  # type: ignore[attr-defined]
             self._writing.release()

@@ -106,10 +106,6 @@ class Session:
         row: RecordRow | None = self.execute(_BY_KEY, (key,)).fetchone()
         return row
 
-    def streams_of(self, category: str) -> list[str]:
-        sql = "SELECT DISTINCT stream FROM events WHERE stream >= ? AND stream < ?"
-        return [row[0] for row in self.execute(sql, (f"{category}-", f"{category}."))]
-
     def checkpoints(self) -> list[Values]:
         return self.execute(_CHECKPOINTS).fetchall()
 
@@ -197,9 +193,6 @@ class WriteSession(Session):
     def save_checkpoint(self, values: Values) -> None:
         self.execute(_SAVE_CHECKPOINT, values)
 
-    def forget_checkpoint(self, name: str) -> None:
-        self.execute("DELETE FROM projections WHERE name = ?", (name,))
-
     # tables
 
     def create_table(self, table: Table) -> None:
@@ -214,10 +207,6 @@ class WriteSession(Session):
 
     def rename_table(self, old: str, new: str) -> None:
         self.execute(f"ALTER TABLE {old} RENAME TO {new}")
-
-    def has_table(self, table: Table) -> bool:
-        found = self.execute(f"SELECT name, type FROM pragma_table_info('{table.name}')").fetchall()
-        return found == [(column.name, _SQL_TYPES[column.kind]) for column in table.columns]
 
     # rows
 
@@ -234,9 +223,6 @@ class WriteSession(Session):
     def delete(self, table: Table, keys: Sequence[Key]) -> None:
         if keys:
             self.executemany(f"DELETE FROM {table.name} WHERE {_key_is(table)}", keys)
-
-    def delete_after(self, table: Table, position: int) -> None:
-        self.execute(f"DELETE FROM {table.name} WHERE position > ?", (position,))
 
     def add(self, table: Table, deltas: Sequence[Values]) -> None:
         if not deltas:
@@ -258,24 +244,31 @@ class WriteSession(Session):
         self.execute("RELEASE nested")
 
 
-class ScratchSession(WriteSession):
+class _PrivateSession(WriteSession):
+    """A connection of its own, which is closed under the writer lock: the last close checkpoints."""
+
+    def __init__(self, connection: sqlite3.Connection, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__(connection)
+        self._exclusive = exclusive
+
+    def close(self) -> None:
+        with self._exclusive():
+            self.connection.close()
+
+
+class ScratchSession(_PrivateSession):
     """A private connection: the log frozen at one head, and temporary tables that shadow the live ones by name."""
 
     temporary = "TEMP "
 
     def __init__(self, connection: sqlite3.Connection, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
-        super().__init__(connection)
-        self._exclusive = exclusive
+        super().__init__(connection, exclusive)
         # A temporary database spills to an unnamed file; 64 MB of it stay in memory.
         self.execute("PRAGMA temp_store = FILE")
         self.execute("PRAGMA temp.cache_size = -65536")
         self.execute("PRAGMA temp.journal_mode = OFF")
         self.execute("BEGIN")
         self.head()
-
-    def has_table(self, table: Table) -> bool:
-        sql = "SELECT 1 FROM sqlite_temp_schema WHERE name = ?"
-        return self.execute(sql, (table.name,)).fetchone() is not None
 
     def overlay(self, table: Table) -> None:
         columns = ", ".join(f"{column.name} {_SQL_TYPES[column.kind]}" for column in table.columns)
@@ -306,17 +299,12 @@ class ScratchSession(WriteSession):
             f"WHERE position <= {int(position)}"
         )
 
-    def close(self) -> None:
-        with self._exclusive():
-            self.connection.close()
 
-
-class BuildSession(WriteSession):
+class BuildSession(_PrivateSession):
     """A private connection that makes tables beside the live ones, in short transactions under the writer lock."""
 
     def __init__(self, connection: sqlite3.Connection, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
-        super().__init__(connection)
-        self._exclusive = exclusive
+        super().__init__(connection, exclusive)
         # Lost in a power cut, what is built is built again; the swap that publishes it is durable with all before it.
         self.execute("PRAGMA synchronous = NORMAL")
         self.execute("PRAGMA wal_autocheckpoint = 8000")
@@ -332,10 +320,6 @@ class BuildSession(WriteSession):
                 self.execute("ROLLBACK")
                 raise
             self.execute("COMMIT")
-
-    def close(self) -> None:
-        with self._exclusive():
-            self.connection.close()
 
 
 def _marks(count: int) -> str:
