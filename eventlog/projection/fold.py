@@ -49,16 +49,28 @@ class Plan:
     def __init__(self, group: Group) -> None:
         self.group = group
         self.fresh: list[Values] = []
-        self.updated: list[Values] = []
+        self.updated: dict[tuple[int, ...], list[Values]] = {}
         self.gone: list[Key] = []
         self.deltas: dict[Rollup, Deltas] = {}
         self.failure: Failure | None = None
         self.refused = False
         self.rollup_failures: dict[str, Failure] = {}
 
+    def turn(self, key: Key, old: Any, new: Any) -> None:
+        """A row of the root becomes another (None: there is none); of one that stays, what differs is written."""
+        table = self.group.root.table
+        if new is None:
+            self.gone.append(key)
+        elif old is None:
+            self.fresh.append(table.dump(new))
+        else:
+            columns, values = table.changed(old, new)
+            if columns:
+                self.updated.setdefault(columns, []).append((*values, *key))
+
     def refuse(self, position: int, error: Exception) -> None:
         """Nothing is written: the first record of the batch stands for the one that made a row nobody can store."""
-        self.fresh, self.updated, self.gone, self.deltas = [], [], [], {}
+        self.fresh, self.updated, self.gone, self.deltas = [], {}, [], {}
         self.refused = True
         self.failure = Failure(position, f"a row cannot be stored: {type(error).__name__}: {error}")
 
@@ -74,7 +86,7 @@ class Plan:
         if self.empty:
             return
         try:
-            self._write_all(writer)
+            self.write_all(writer)
         except Exception as error:
             if writer.refuses(error):
                 raise Refused(self.group.root.name) from error
@@ -89,7 +101,7 @@ class Plan:
             return
         writer.savepoint()
         try:
-            self._write_all(writer)
+            self.write_all(writer)
         except Exception as error:
             writer.rollback_to_savepoint()
             if not writer.refuses(error):
@@ -98,7 +110,8 @@ class Plan:
         else:
             writer.release()
 
-    def _write_all(self, writer: Writer) -> None:
+    def write_all(self, writer: Writer) -> None:
+        """Write it; what the store refuses is the caller's to handle."""
         self._write_root(writer)
         for rollup, deltas in self.deltas.items():
             write_deltas(writer, rollup, deltas)
@@ -106,7 +119,8 @@ class Plan:
     def _write_root(self, writer: Writer) -> None:
         table = self.group.root.table
         writer.insert(table, self.fresh)
-        writer.update(table, self.updated)
+        for columns, rows in self.updated.items():
+            writer.update(table, columns, rows)
         writer.delete(table, self.gone)
 
     def _write_apart(self, writer: Writer, first: int) -> None:
@@ -201,20 +215,14 @@ def _plan_entity(
     rows = dict(before)
     made.failure = evolve_all(entity, items, keys, rows)
     changes: list[Change] = []
-    dump = entity.table.dump
     for key, row in rows.items():
         old = before[key]
         if row is old or row == old:
             continue
         try:
-            if row is None:
-                made.gone.append((key,))
-            elif getattr(row, entity.table.key[0], None) != key:
+            if row is not None and getattr(row, entity.table.key[0], None) != key:
                 raise ValueError(f"a row of {entity.table.key[0]} {key!r} became {row!r}"[:200])
-            elif old is None:
-                made.fresh.append(dump(row))
-            else:
-                made.updated.append(dump(row))
+            made.turn((key,), old, row)
         except Exception as error:
             made.refuse(items[0][0].position, error)
             return []

@@ -19,7 +19,7 @@ from eventlog.errors import (
     ProjectionUnknown,
 )
 from eventlog.log import EventLog
-from eventlog.projection.fold import Failure, apply, as_dict, decode, evolve_all, key_map, page, write_deltas
+from eventlog.projection.fold import Failure, Plan, apply, as_dict, decode, evolve_all, key_map, page
 from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup, groups_of
 from eventlog.projection.machine import (
     Checkpoint,
@@ -350,16 +350,15 @@ class Projections:
         position = stored[group.root.name].position
         first, last = sorted((position, target))
         changes = changes_between(writer, self._codec, group, first, last)
-        table = group.root.table
         back = target < position
-        pairs = [(new, old) if back else (old, new) for old, new in changes.rows.values()]
-        writer.delete(table, [key for key, pair in changes.rows.items() if (pair[0] if back else pair[1]) is None])
-        writer.insert(table, [table.dump(new) for old, new in pairs if old is None])
-        writer.update(table, [table.dump(new) for old, new in pairs if old is not None and new is not None])
+        made = Plan(group)
+        for key, (old, new) in changes.rows.items():
+            made.turn(key, new, old) if back else made.turn(key, old, new)
         for rollup in group.rollups:
-            deltas = changes.deltas(rollup)
             sign = -1 if back else 1
-            write_deltas(writer, rollup, {key: [sign * n for n in numbers] for key, numbers in deltas.items()})
+            deltas = changes.deltas(rollup)
+            made.deltas[rollup] = {key: [sign * n for n in numbers] for key, numbers in deltas.items()}
+        made.write_all(writer)
         for member in group.members:
             row = stored[member.name]
             row.position, row.state, row.attached = target, "pinned", False

@@ -203,6 +203,7 @@ class Table:
             if column.kind in ("bool", "json")
         )
         self._json = tuple(index for index, column in enumerate(self.columns) if column.kind == "json")
+        self._is_json = tuple(column.kind == "json" for column in self.columns)
 
     def __repr__(self) -> str:
         return f"Table({self.name!r})"
@@ -223,6 +224,20 @@ class Table:
             if (value := cells[index]) is not None:
                 cells[index] = "{}" if value == {} else to_json(value).decode()
         return tuple(cells)
+
+    def changed(self, old: msgspec.Struct, new: msgspec.Struct) -> tuple[tuple[int, ...], Values]:
+        """Which columns differ, by their places, and the values of ``new`` in them."""
+        cells = zip(msgspec.structs.astuple(old), msgspec.structs.astuple(new), self._is_json, strict=True)
+        # Equal is not the same in JSON: 1, 1.0 and true are equal here.
+        pairs = [
+            (place, value)
+            for place, (before, value, is_json) in enumerate(cells)
+            if value is not before and (is_json or value != before)
+        ]
+        values = [
+            to_json(value).decode() if self._is_json[place] and value is not None else value for place, value in pairs
+        ]
+        return tuple([place for place, _ in pairs]), tuple(values)
 
     def load(self, values: Sequence[Any]) -> Any:
         """The values of the columns as a row Struct. Raises Corrupt where a value is not what was written."""
@@ -377,8 +392,8 @@ class Writer(Reader, Protocol):
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
         """Insert rows whose keys are not there."""
 
-    def update(self, table: Table, rows: Sequence[Values]) -> None:
-        """Write rows whose keys are there."""
+    def update(self, table: Table, columns: tuple[int, ...], rows: Sequence[Values]) -> None:
+        """Write some columns, by their places, of rows whose keys are there: each their values, then the key."""
 
     def delete(self, table: Table, keys: Sequence[Key]) -> None:
         """Delete rows by key."""
