@@ -33,7 +33,10 @@ def status(log: EventLog) -> dict[str, Any]:
     buggy = environment.has_wal_reset_bug()
     with store.reader() as reader:
         settings = {name: reader.execute(f"PRAGMA {name}").fetchone()[0] for name in _PRAGMAS}
-        tables = [row[0] for row in reader.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")]
+        tables = [
+            row[0]
+            for row in reader.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1").fetchall()
+        ]
         rows = {name: reader.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}
         head = reader.head()
     return {
@@ -78,7 +81,7 @@ def check(log: EventLog, progress: Progress | None = None) -> list[str]:
         if progress is not None:
             progress(0, None, "checking pages")
         with store.reader() as reader:
-            found = [row[0] for row in reader.execute(f"PRAGMA integrity_check({CHECK_ROWS})")]
+            found = [row[0] for row in reader.execute(f"PRAGMA integrity_check({CHECK_ROWS})").fetchall()]
         problems += [f"page check: {line}" for line in found if line != "ok"]
         problems += trigger_problems(store)
     except EventLogError as error:

@@ -220,7 +220,7 @@ def _shown(table: Table, values: Values | None) -> dict[str, object] | None:
 
 def _compare(scratch: Scratch, table: Table) -> list[Difference]:
     differences = []
-    for expected, stored in scratch.differing(table, f"main.{table.name}"):
+    for expected, stored in scratch.differing(table):
         row = expected or stored or ()
         differences.append(
             Difference(

@@ -344,9 +344,6 @@ class Reader(QueryReader, Protocol):
     def shadows(self, name: str) -> list[str]:
         """The tables that were made beside one of this name, in whatever rebuild: ``<name>__…``."""
 
-    def differing(self, table: Table, other: str) -> list[tuple[Values | None, Values | None]]:
-        """Pairs of rows (this table's, the other's) whose values differ or that stand only in one of the two."""
-
 
 CHECKPOINT_COLUMNS = (
     "name",
@@ -432,6 +429,9 @@ class Scratch(Writer, Protocol):
 
     def cut(self, table: Table, position: int) -> None:
         """Shadow a journal by a view of its rows up to a position."""
+
+    def differing(self, table: Table) -> list[tuple[Values | None, Values | None]]:
+        """Pairs of rows (the temporary table's, the live one's) that differ or stand in one of the two only."""
 
     def close(self) -> None:
         """Give everything back."""

@@ -1,0 +1,346 @@
+"""What every SQL database is asked, and told, in the same words. Its subclasses have what a dialect says otherwise.
+
+Values are always bound; ``?`` marks them. Names come from declarations and are always quoted: a column may be called
+``user``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Protocol
+
+from eventlog.store.base import (
+    CHECKPOINT_COLUMNS,
+    COLUMNS,
+    GENESIS,
+    Filter,
+    Head,
+    Key,
+    RecordRow,
+    Selection,
+    Table,
+    Values,
+)
+
+ALL = ", ".join(COLUMNS)
+INSERT_RECORD = f"INSERT INTO events ({ALL}) VALUES ({', '.join('?' * len(COLUMNS))})"
+HEAD = "SELECT position, hash, recorded_at FROM events ORDER BY position DESC LIMIT 1"
+STREAM_VERSION = "SELECT version FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
+_BY_KEY = f"SELECT {ALL} FROM events WHERE key = ?"
+_CHECKPOINTS = f"SELECT {', '.join(CHECKPOINT_COLUMNS)} FROM projections ORDER BY name"
+_SAVE_CHECKPOINT = (
+    f"INSERT INTO projections ({', '.join(CHECKPOINT_COLUMNS)}) VALUES ({', '.join('?' * len(CHECKPOINT_COLUMNS))}) "
+    f"ON CONFLICT (name) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in CHECKPOINT_COLUMNS[1:])}"
+)
+CHUNK = 500
+
+
+class Answer(Protocol):
+    """What a statement gives back."""
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+
+    def fetchall(self) -> list[Any]:
+        """Every row that is left."""
+
+
+class SqlReader(ABC):
+    """Reads on one connection. See `eventlog.store.base.Reader`."""
+
+    unlimited: Any = None
+    """What stands for no limit behind LIMIT."""
+    join = "JOIN"
+
+    execute: Callable[..., Answer]
+    """Runs one statement with its values."""
+
+    # records
+
+    def head(self) -> Head:
+        row = self.execute(HEAD).fetchone()
+        return Head(*row) if row else Head(0, GENESIS, 0)
+
+    def records(
+        self,
+        after: int,
+        to: int | None,
+        where: Selection,
+        *,
+        backwards: bool = False,
+        limit: int | None = None,
+        in_stream: bool = False,
+    ) -> list[RecordRow]:
+        axis = "version" if in_stream else "position"
+        conditions, values = [f"{axis} > ?"], [after]
+        if to is not None:
+            conditions.append(f"{axis} <= ?")
+            values.append(to)
+        for column, wanted in (("stream", where.streams), ("type", where.types)):
+            if wanted is not None:
+                conditions.append(f"{column} IN ({marks(len(wanted))})" if wanted else "FALSE")
+                values.extend(wanted)  # type: ignore[arg-type]
+        if where.categories is not None:
+            # '.' follows '-' byte by byte, and streams are compared by bytes: the prefix as a range of the index.
+            ranges = " OR ".join("stream = ? OR (stream >= ? AND stream < ?)" for _ in where.categories)
+            conditions.append(f"({ranges or 'FALSE'})")
+            for category in where.categories:
+                values.extend((category, f"{category}-", f"{category}."))  # type: ignore[arg-type]
+        sql = (
+            f"SELECT {ALL} FROM events WHERE {' AND '.join(conditions)} "
+            f"ORDER BY {axis} {'DESC' if backwards else 'ASC'} LIMIT ?"
+        )
+        return self.execute(sql, (*values, self.unlimited if limit is None else limit)).fetchall()
+
+    def records_of(self, streams: Iterable[str], to: int, types: Sequence[str]) -> list[RecordRow]:
+        rows: list[RecordRow] = []
+        pending = iter(streams)
+        while chunk := list(islice(pending, CHUNK)):
+            rows += self._records_of(chunk, to, types)
+        rows.sort()
+        return rows
+
+    def _records_of(self, streams: Sequence[str], to: int, types: Sequence[str]) -> list[RecordRow]:
+        sql = (
+            f"SELECT {ALL} FROM events WHERE stream IN ({marks(len(streams))}) "
+            f"AND position <= ? AND type IN ({marks(len(types))})"
+        )
+        return self.execute(sql, (*streams, to, *types)).fetchall()
+
+    def stream_version(self, stream: str) -> int:
+        row = self.execute(STREAM_VERSION, (stream,)).fetchone()
+        return row[0] if row else 0
+
+    def record_with_key(self, key: str) -> RecordRow | None:
+        row: RecordRow | None = self.execute(_BY_KEY, (key,)).fetchone()
+        return row
+
+    def checkpoints(self) -> list[Values]:
+        return self.execute(_CHECKPOINTS).fetchall()
+
+    # rows
+
+    def plain(self, values: Values) -> Values:
+        """The values of a row as they were written; a database that cannot hold them as they are says otherwise."""
+        return values
+
+    def load(self, table: Table, keys: Iterable[Key]) -> dict[Key, Any]:
+        rows: dict[Key, Any] = {}
+        pending = iter(keys)
+        while chunk := list(islice(pending, CHUNK // len(table.key))):
+            sql = load_sql(table, len(chunk), self.join)
+            for stored in self.execute(sql, [cell for key in chunk for cell in key]).fetchall():
+                values = self.plain(stored)
+                rows[tuple(values[index] for index in table.key_indexes)] = table.load(values)
+        return rows
+
+    def select(
+        self,
+        table: Table,
+        where: Sequence[Filter] = (),
+        *,
+        order: Sequence[str] = (),
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[Any]:
+        condition, values = self._condition(table, where)
+        keys = ", ".join(self._order(table, name.lstrip("-"), name[0] == "-") for name in order)
+        sql = f"SELECT {names(table)} FROM {quoted(table.name)}{condition}"
+        sql += f" ORDER BY {keys}" if keys else ""
+        if limit is not None or offset:
+            sql += " LIMIT ? OFFSET ?"
+            values += [self.unlimited if limit is None else limit, offset]
+        return [table.load(self.plain(row)) for row in self.execute(sql, values).fetchall()]
+
+    def count(self, table: Table, where: Sequence[Filter] = ()) -> int:
+        condition, values = self._condition(table, where)
+        return int(self.execute(f"SELECT count(*) FROM {quoted(table.name)}{condition}", values).fetchone()[0])
+
+    def totals(
+        self, table: Table, by: Sequence[str], measures: Sequence[str], where: Sequence[Filter] = ()
+    ) -> list[Values]:
+        condition, values = self._condition(table, where)
+        columns = [column(table, name) for name in by]
+        sums = [f"CAST(sum({column(table, name)}) AS BIGINT)" for name in measures]
+        sql = f"SELECT {', '.join(columns + sums)} FROM {quoted(table.name)}{condition}"
+        if columns:
+            sql += f" GROUP BY {', '.join(columns)} ORDER BY {', '.join(columns)}"
+        return [self.plain(row) for row in self.execute(sql, values).fetchall()]
+
+    # what a question looks like
+
+    def _order(self, table: Table, name: str, descending: bool) -> str:
+        return f"{column(table, name)}{' DESC' if descending else ''}"
+
+    def _condition(self, table: Table, where: Sequence[Filter]) -> tuple[str, list[Any]]:
+        parts: list[str] = []
+        values: list[Any] = []
+        for name, op, value in where:
+            if op == "in":
+                parts.append(f"{column(table, name)} IN ({marks(len(value))})" if value else "FALSE")
+                values.extend(value)
+            elif op == "has":
+                parts.append(self._has(column(table, name)))
+                values.extend(value)
+            elif op == "text":
+                columns = [column(table, one) for one in name.split("|")]
+                parts.append("(" + " OR ".join(self._holds(one) for one in columns) + ")")
+                values.extend([value] * len(columns))
+            else:
+                parts.append(f"{column(table, name)} {op} ?")
+                values.append(value)
+        return (f" WHERE {' AND '.join(parts)}" if parts else ""), values
+
+    @abstractmethod
+    def _has(self, name: str) -> str:
+        """Whether a column's JSON object has a pair (key, value)."""
+
+    @abstractmethod
+    def _holds(self, name: str) -> str:
+        """Whether a column has a text in it; the case of A to Z does not count."""
+
+
+class SqlWriter(SqlReader):
+    """Reads and writes inside one transaction. See `eventlog.store.base.Writer`."""
+
+    temporary = ""
+    executemany: Callable[..., object]
+    """Runs one statement for each row of values."""
+
+    def save_checkpoint(self, values: Values) -> None:
+        self.execute(_SAVE_CHECKPOINT, values)
+
+    # tables
+
+    def create_table(self, table: Table) -> None:
+        self.execute(self._create_sql(table))
+
+    @abstractmethod
+    def _create_sql(self, table: Table) -> str:
+        """A table without its secondary indexes."""
+
+    def create_indexes(self, table: Table) -> None:
+        for index in table.indexes:
+            keys = ", ".join(quoted(name) for name in index)
+            self.execute(f"CREATE INDEX {self._index_name(table, index)} ON {quoted(table.name)} ({keys})")
+
+    def _index_name(self, table: Table, index: Sequence[str]) -> str:
+        return quoted(f"{table.name}_{'_'.join(index)}")
+
+    def drop_table(self, name: str) -> None:
+        self.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+
+    def rename_table(self, old: str, new: str) -> None:
+        self.execute(f"ALTER TABLE {quoted(old)} RENAME TO {quoted(new)}")
+
+    # rows
+
+    def insert(self, table: Table, rows: Sequence[Values]) -> None:
+        if len(rows) == 1:
+            self.execute(insert_sql(table), rows[0])
+        elif rows:
+            self.executemany(insert_sql(table), rows)
+
+    def update(self, table: Table, columns: tuple[int, ...], rows: Sequence[Values]) -> None:
+        self.executemany(update_sql(table, columns), rows)
+
+    def delete(self, table: Table, keys: Sequence[Key]) -> None:
+        if keys:
+            self.executemany(f"DELETE FROM {quoted(table.name)} WHERE {_key_is(table)}", keys)
+
+    def add(self, table: Table, deltas: Sequence[Values]) -> None:
+        if not deltas:
+            return
+        self._add(table, deltas)
+        first = len(table.key)
+        fallen = [row[:first] for row in deltas if any(number < 0 for number in row[first:])]
+        if fallen:
+            self.executemany(_delete_zero_sql(table), fallen)
+
+    def _add(self, table: Table, deltas: Sequence[Values]) -> None:
+        self.executemany(add_sql(table), deltas)
+
+    def savepoint(self) -> None:
+        self.execute("SAVEPOINT nested")
+
+    def release(self) -> None:
+        self.execute("RELEASE nested")
+
+    def rollback_to_savepoint(self) -> None:
+        self.execute("ROLLBACK TO nested")
+        self.execute("RELEASE nested")
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it."""
+    return f'"{name}"'
+
+
+def marks(count: int) -> str:
+    """Places for so many values."""
+    return ", ".join("?" * count)
+
+
+def column(table: Table, name: str) -> str:
+    """A column, quoted. Raises KeyError when the table has none of that name."""
+    if name not in table.names:
+        raise KeyError(name)
+    return quoted(name)
+
+
+@lru_cache(maxsize=256)
+def names(table: Table, prefix: str = "") -> str:
+    """Every column of a table."""
+    return ", ".join(f"{prefix}{quoted(name)}" for name in table.names)
+
+
+def _key_is(table: Table) -> str:
+    return " AND ".join(f"{quoted(name)} = ?" for name in table.key)
+
+
+@lru_cache(maxsize=256)
+def load_sql(table: Table, count: int, join: str) -> str:
+    """Rows by so many keys."""
+    if len(table.key) == 1:
+        return f"SELECT {names(table)} FROM {quoted(table.name)} WHERE {quoted(table.key[0])} IN ({marks(count)})"
+    # A join looks each key up; a row value IN (VALUES …) scans the whole table.
+    rows = ", ".join([f"({marks(len(table.key))})"] * count)
+    same = " AND ".join(f"t.{quoted(name)} = v.column{number}" for number, name in enumerate(table.key, 1))
+    return f"SELECT {names(table, 't.')} FROM (VALUES {rows}) AS v {join} {quoted(table.name)} AS t ON {same}"
+
+
+@lru_cache(maxsize=256)
+def insert_sql(table: Table, places: str = "") -> str:
+    """One row, or as many as ``places`` has."""
+    return f"INSERT INTO {quoted(table.name)} ({names(table)}) VALUES {places or f'({marks(len(table.columns))})'}"
+
+
+@lru_cache(maxsize=512)
+def update_sql(table: Table, columns: tuple[int, ...]) -> str:
+    """Some columns of a row by its key."""
+    sets = ", ".join(f"{quoted(table.names[place])} = ?" for place in columns)
+    return f"UPDATE {quoted(table.name)} SET {sets} WHERE {_key_is(table)}"
+
+
+@lru_cache(maxsize=256)
+def adding(table: Table) -> str:
+    """What to do where a row that is added is there."""
+    sums = ", ".join(
+        f"{quoted(name)} = {quoted(table.name)}.{quoted(name)} + excluded.{quoted(name)}" for name in table.measures
+    )
+    return f" ON CONFLICT ({', '.join(quoted(name) for name in table.key)}) DO UPDATE SET {sums}"
+
+
+@lru_cache(maxsize=256)
+def add_sql(table: Table) -> str:
+    """Numbers added to one row."""
+    return insert_sql(table) + adding(table)
+
+
+@lru_cache(maxsize=256)
+def _delete_zero_sql(table: Table) -> str:
+    zeros = " AND ".join(f"{quoted(name)} = 0" for name in table.measures)
+    return f"DELETE FROM {quoted(table.name)} WHERE {_key_is(table)} AND {zeros}"

@@ -1,0 +1,3 @@
+DROP TABLE log_head;
+DROP TABLE events;
+DROP FUNCTION events_refuse();
