@@ -22,8 +22,8 @@ from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
 from eventlog.repositories.statistics import StatisticsRepository
 from eventlog.store.base import Progress, Store
-from eventlog.store.migrate import open_store
 from eventlog.store.sqlite import LOCK_TIMEOUT_S
+from eventlog.store.sqlite_schema import open_store
 from eventlog.target import Target, data_folder, parse_target
 
 if TYPE_CHECKING:
@@ -124,10 +124,22 @@ def open(
     """
     if mode not in ("rw", "r") or projections not in ("inline", "deferred", "off"):
         raise InvalidInput("mode is 'rw' or 'r'; projections is 'inline', 'deferred' or 'off'")
-    place, options = parse_target(target)
     writable = mode == "rw"
     store: Store
-    if place is None:
+    if str(target).startswith("postgresql://"):
+        from sqlalchemy import make_url
+
+        from eventlog.store.postgres_schema import open_store as open_postgres
+
+        place, options = None, dict[str, str]()
+        store = open_postgres(
+            make_url(str(target).replace("postgresql://", "postgresql+psycopg://")), writable=writable, create=create
+        )
+    else:
+        place, options = parse_target(target)
+    if str(target).startswith("postgresql://"):
+        pass
+    elif place is None:
         from eventlog.store.memory import MemoryStore
 
         store = MemoryStore()

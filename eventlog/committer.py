@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 from itertools import islice
 from struct import error as StructError
@@ -81,6 +81,9 @@ class Projector(Protocol):
 
         Raises Refused when the store takes a row amiss; done again, ``careful``, this stops that projection alone.
         """
+
+    def forget_streams(self, streams: Collection[str]) -> None:
+        """Others appended to these streams: what is remembered of them is not true any more."""
 
     def forget(self) -> None:
         """Others wrote, or a transaction was undone: nothing remembered is true any more."""
@@ -354,6 +357,13 @@ class Committer:
         if self.projector is not None:
             self.projector.forget()
 
+    def _forget_streams(self, streams: Collection[str]) -> None:
+        self._head = None
+        for stream in streams:
+            self.versions.pop(stream, None)
+        if self.projector is not None:
+            self.projector.forget_streams(streams)
+
     # transactions
 
     def begin(self, durability: Durability, *, careful: bool = True) -> Transaction:
@@ -365,6 +375,8 @@ class Committer:
         try:
             if writer.changed or self._stale:
                 self.forget_now()
+            elif writer.touched:
+                self._forget_streams(writer.touched)
             head = self._head or writer.head()
         except BaseException as error:
             self.store.rollback(writer, error)

@@ -20,6 +20,7 @@
     │   ├── LogBusy
     │   ├── LogReadOnly
     │   ├── LogMissing
+    │   ├── ServerUnreachable
     │   ├── NotALog
     │   ├── SchemaTooNew
     │   ├── MigrationError
@@ -153,6 +154,10 @@ class LogReadOnly(StoreError):
 
 class LogMissing(StoreError):
     """There is no log here; `eventlog db init` creates one."""
+
+
+class ServerUnreachable(StoreError):
+    """The database server cannot be reached, or went away; what was not committed was not written."""
 
 
 class NotALog(StoreError):

@@ -13,8 +13,8 @@ from eventlog.log import ChainReport, EventLog
 from eventlog.store import environment
 from eventlog.store.base import Progress
 from eventlog.store.filelock import FileLock
-from eventlog.store.migrate import open_store, set_aside_leftovers, trigger_problems
 from eventlog.store.sqlite import LOCK_TIMEOUT_S, SQLiteStore
+from eventlog.store.sqlite_schema import open_store, set_aside_leftovers, trigger_problems
 from eventlog.target import data_folder
 
 _PRAGMAS = ("journal_mode", "page_size", "page_count", "freelist_count", "auto_vacuum", "user_version")

@@ -10,6 +10,7 @@ import pytest
 
 import eventlog
 from eventlog.app import Log
+from tests import postgres
 from tests.helpers import EVENTS
 
 OpenLog = Callable[..., Log]
@@ -26,6 +27,7 @@ class Place(NamedTuple):
 PLACES = [
     Place("sqlite-file", lambda folder: str(folder / "log.db"), shared=True),
     Place("sqlite-memory", lambda folder: ":memory:", shared=False),
+    Place("postgres", lambda folder: postgres.fresh_log(), shared=True),
 ]
 
 
@@ -48,9 +50,12 @@ def _nobodys_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def target(place: Place, tmp_path: Path) -> str:
+def target(place: Place, tmp_path: Path) -> Iterator[str]:
     """What to open."""
-    return place.target(tmp_path)
+    target = place.target(tmp_path)
+    yield target
+    if place.name == "postgres":
+        postgres.drop_log(target)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import eventlog
 from eventlog import Event, Record
 from eventlog.app import Log
 from eventlog.store.memory import MemoryStore
+from eventlog.store.postgres import PostgresStore
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -158,25 +160,52 @@ def start_runs(worker: int, path: str, each: int) -> None:
                 log.runs.finish_success(run.run_id)
 
 
+_CATALOGUE = "SELECT type, tbl_name FROM sqlite_schema WHERE tbl_name != 'events' ORDER BY 1, 2"
+_PG_CATALOGUE = (
+    "SELECT 'table', tablename FROM pg_tables WHERE schemaname = current_schema() "
+    "UNION ALL SELECT 'index', tablename FROM pg_indexes WHERE schemaname = current_schema() ORDER BY 1, 2"
+)
 _TRIGGERS = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
 
 
+class Back:
+    """A plain connection to a log's tables: ``?`` marks values, whatever the database."""
+
+    def __init__(self, execute: Callable[..., Any], impossible: str, catalogue: str) -> None:
+        self.execute = execute
+        self.catalogue = catalogue
+        """Asks for the kinds and tables of everything that was made."""
+        self.impossible = impossible
+        """What stands, in SQL, for data that no event has."""
+
+
 @contextmanager
-def behind_the_back(log: Log) -> Iterator[sqlite3.Connection]:
+def behind_the_back(log: Log) -> Iterator[Back]:
     """A plain connection to a log's tables, its triggers out of the way while the block runs."""
     store = log.store
+    if isinstance(store, PostgresStore):
+        with contextlib.closing(store.builder()) as session:
+            session.execute("ALTER TABLE events DISABLE TRIGGER USER")
+            # JSON is never written from text by itself, and only data is of that kind here.
+            yield Back(lambda sql, values=(): session.execute(_as_json(sql), values), "'[]'", _PG_CATALOGUE)
+            session.execute("ALTER TABLE events ENABLE TRIGGER USER")
+        return
     own = not isinstance(store, MemoryStore)
     connection = sqlite3.connect(log.path, isolation_level=None, timeout=10) if own else store._connection
     try:
         triggers = connection.execute(_TRIGGERS).fetchall()
         for name, _ in triggers:
             connection.execute(f"DROP TRIGGER {name}")
-        yield connection
+        yield Back(connection.execute, "CAST(X'7BFF7D' AS TEXT)", _CATALOGUE)
         for _, sql in triggers:
             connection.execute(sql)
     finally:
         if own:
             connection.close()
+
+
+def _as_json(sql: str) -> str:
+    return re.sub(r"SET data = (.*) WHERE", r"SET data = CAST(\1 AS JSON) WHERE", sql)
 
 
 def in_child(what: str, target: str, timeout_s: float = 30) -> str:

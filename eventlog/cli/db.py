@@ -65,7 +65,7 @@ def _value(name: str, value: Any) -> str:
 @pass_state
 def migrate(state: State, view: View, dry_run: bool) -> None:
     """Bring the database to the newest schema, and put missing triggers back. Opening a log does the former too."""
-    from eventlog.store import migrate as migrations
+    from eventlog.store import sqlite_schema as migrations
 
     path = _path(state)
     if not dry_run:
@@ -84,7 +84,7 @@ def rollback(state: State, view: View, number: int, yes: bool) -> None:
 
     The next command of this program that opens the log brings it forward again.
     """
-    from eventlog.store import migrate as migrations
+    from eventlog.store import sqlite_schema as migrations
 
     path = _path(state)
     confirm(f"Undo every migration above {number}?", yes)
@@ -136,7 +136,7 @@ def _openable(state: State) -> Any:
     """The log; where damage keeps it from being opened, its records at least, so that the damage can be named."""
     from eventlog.errors import Corrupt
     from eventlog.log import EventLog
-    from eventlog.store import migrate as migrations
+    from eventlog.store import sqlite_schema as migrations
 
     try:
         return state.read()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from eventlog.clock import now_us
 from eventlog.codec import Codec
 from eventlog.projection.fold import Failure, Item, Plan, apply, decode, plan
-from eventlog.projection.kinds import Group, Projection, Rollup
+from eventlog.projection.kinds import Entity, Group, Projection, Rollup
 from eventlog.store.base import Reader, Selection, Writer
 
 INLINE_LAG = 2000
@@ -90,6 +90,12 @@ class Inline:
     def forget(self) -> None:
         self._active = None
         self._rows.clear()
+
+    def forget_streams(self, streams: Collection[str]) -> None:
+        for group, rows in self._rows.items():
+            if isinstance(group.root, Entity):
+                for stream in streams:
+                    rows.pop(group.root.key_of(stream), None)
 
     def apply(self, writer: Writer, items: list[Item], old: int, new: int, careful: bool) -> None:
         active = self._load(writer, old) if self._active is None else self._active

@@ -8,13 +8,15 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from eventlog.committer import Transaction
-from eventlog.errors import Corrupt, EventLogError, ProjectionError, ProjectionFailed
+from eventlog.errors import Corrupt, EventLogError, LogBusy, ProjectionError, ProjectionFailed
 from eventlog.log import EventLog
 from eventlog.projection.fold import Failure, Folder, as_dict
 from eventlog.projection.kinds import Group, Projection
 from eventlog.projection.machine import Checkpoint, State, catch_up, checkpoints, fresh_checkpoint
 from eventlog.store.base import Builder, Progress, Scratch, Table, Values
+from eventlog.store.retrying import Pauses
 
+SWAP_TIMEOUT_S = 30.0
 NEAR = 2000
 """When the fold is this close to the head, the rest is done in the swapping transaction."""
 
@@ -58,8 +60,7 @@ def rebuild(
             position, failures = _build(builder, log, shadows, progress, to, keep_failed=keep_failed)
         finally:
             builder.close()
-        with log.transaction() as tx:
-            _swap(log, tx.transaction, groups, suffix, position, state, failures, to)
+        _publish(log, groups, suffix, position, state, failures, to)
     except BaseException as error:
         translated = log.store.translate(error)
         if not isinstance(error, (Overtaken, ProjectionFailed)) and _is_gone(log, shadows):
@@ -137,6 +138,27 @@ def _fold(
         if to is not None or head - end <= NEAR:
             return end, folder.failures
         end = head
+
+
+def _publish(
+    log: EventLog,
+    groups: Sequence[Group],
+    suffix: str,
+    position: int,
+    state: State,
+    failures: dict[str, Failure],
+    to: int | None,
+) -> None:
+    """Swap. Where readers keep the old tables it is tried again and again: writers get their turn in between."""
+    pauses = Pauses(SWAP_TIMEOUT_S)
+    while True:
+        try:
+            with log.transaction() as tx:
+                _swap(log, tx.transaction, groups, suffix, position, state, failures, to)
+            return
+        except LogBusy:
+            if log.store.swaps_under_readers or not pauses.pause():
+                raise
 
 
 def _swap(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
@@ -366,7 +366,10 @@ class Writer(Reader, Protocol):
         """Whether an error says that values cannot be stored, rather than that the store failed."""
 
     changed: bool
-    """Whether anything was written by others since this store's last transaction: caches are stale."""
+    """Whether others may have written whatever it was since this store's last transaction: caches are stale."""
+
+    touched: Collection[str]
+    """Where nothing but records was written by others: the streams they were appended to."""
 
     def insert_records(self, rows: Sequence[RecordRow]) -> None:
         """Append records at the head."""
@@ -447,6 +450,14 @@ class Store(Protocol):
     @property
     def path(self) -> Path | None:
         """The log's file, where it has one."""
+
+    @property
+    def swaps_under_readers(self) -> bool:
+        """Whether tables can be put in the place of others that an open view of the past still reads."""
+
+    @property
+    def longest_poll_s(self) -> float:
+        """How long followers may pause when nothing happens: where asking costs, longer."""
 
     def reader(self) -> AbstractContextManager[Reader]:
         """A short read; leave the context before doing anything slow."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eventlog.errors import InvalidQuery, LogClosed, StoreError
 from eventlog.store.base import Durability, Head
-from eventlog.store.migrate import create_in
+from eventlog.store.sqlite_schema import create_in
 from eventlog.store.sqlite_session import ScratchSession, WriteSession
 
 
@@ -41,6 +41,8 @@ class MemoryStore:
 
     url = ":memory:"
     path: Path | None = None
+    swaps_under_readers = True
+    longest_poll_s = 0.0
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)

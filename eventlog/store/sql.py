@@ -249,7 +249,7 @@ class SqlWriter(SqlReader):
 
     def delete(self, table: Table, keys: Sequence[Key]) -> None:
         if keys:
-            self.executemany(f"DELETE FROM {quoted(table.name)} WHERE {_key_is(table)}", keys)
+            self.executemany(f"DELETE FROM {quoted(table.name)} WHERE {key_is(table)}", keys)
 
     def add(self, table: Table, deltas: Sequence[Values]) -> None:
         if not deltas:
@@ -297,7 +297,8 @@ def names(table: Table, prefix: str = "") -> str:
     return ", ".join(f"{prefix}{quoted(name)}" for name in table.names)
 
 
-def _key_is(table: Table) -> str:
+def key_is(table: Table) -> str:
+    """A row by its key."""
     return " AND ".join(f"{quoted(name)} = ?" for name in table.key)
 
 
@@ -322,7 +323,7 @@ def insert_sql(table: Table, places: str = "") -> str:
 def update_sql(table: Table, columns: tuple[int, ...]) -> str:
     """Some columns of a row by its key."""
     sets = ", ".join(f"{quoted(table.names[place])} = ?" for place in columns)
-    return f"UPDATE {quoted(table.name)} SET {sets} WHERE {_key_is(table)}"
+    return f"UPDATE {quoted(table.name)} SET {sets} WHERE {key_is(table)}"
 
 
 @lru_cache(maxsize=256)
@@ -343,4 +344,4 @@ def add_sql(table: Table) -> str:
 @lru_cache(maxsize=256)
 def _delete_zero_sql(table: Table) -> str:
     zeros = " AND ".join(f"{quoted(name)} = 0" for name in table.measures)
-    return f"DELETE FROM {quoted(table.name)} WHERE {_key_is(table)} AND {zeros}"
+    return f"DELETE FROM {quoted(table.name)} WHERE {key_is(table)} AND {zeros}"

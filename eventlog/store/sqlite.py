@@ -74,6 +74,9 @@ class _ThreadReader:
 class SQLiteStore:
     """See `eventlog.store.base.Store`. ``vfs`` names a SQLite VFS; ``timeout_s``: how long a writer waits."""
 
+    swaps_under_readers = True
+    longest_poll_s = 0.0
+
     def __init__(self, path: Path, *, writable: bool = True, timeout_s: float = LOCK_TIMEOUT_S, vfs: str = "") -> None:
         self.path = path
         self.url = f"sqlite:///{path}"

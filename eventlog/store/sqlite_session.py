@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 
@@ -54,6 +54,8 @@ class Session(SqlReader):
 
 class WriteSession(Session, SqlWriter):
     """Reads and writes inside one transaction."""
+
+    touched: Collection[str] = ()
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)

@@ -135,11 +135,11 @@ def test_follow_continues_when_it_is_read_from_another_thread(log: Log) -> None:
 
 
 @pytest.mark.shared
-def test_follow_sees_what_other_processes_append(log: Log) -> None:
+def test_follow_sees_what_other_processes_append(log: Log, target: str) -> None:
     seen: list[int] = []
     follower = thread(lambda: seen.extend(positions(itertools.islice(log.follow(after=0, timeout_s=20), 120))))
     with follower:
-        in_processes(3, append_notes, str(log.path), 20)
+        in_processes(3, append_notes, target, 20)
     assert seen == list(range(1, 121))
 
 

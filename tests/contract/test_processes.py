@@ -17,8 +17,8 @@ from tests.helpers import Noted, append_notes, assert_whole, in_processes, in_th
 pytestmark = pytest.mark.shared
 
 
-def test_four_processes_append_without_gaps_or_errors(log: Log) -> None:
-    in_processes(4, append_notes, str(log.path), 25)
+def test_four_processes_append_without_gaps_or_errors(log: Log, target: str) -> None:
+    in_processes(4, append_notes, target, 25)
     assert log.head().position == 4 * 2 * 25
     for worker in range(4):
         assert numbers(log.read_stream(f"own-{worker}")) == list(range(25))
@@ -26,8 +26,8 @@ def test_four_processes_append_without_gaps_or_errors(log: Log) -> None:
     assert_whole(log)
 
 
-def test_four_processes_and_threads_number_their_runs_without_gaps_or_doubles(log: Log) -> None:
-    in_processes(3, start_runs, str(log.path), 8)
+def test_four_processes_and_threads_number_their_runs_without_gaps_or_doubles(log: Log, target: str) -> None:
+    in_processes(3, start_runs, target, 8)
     in_threads(4, lambda worker: [log.runs.start(f"thread {worker}", durability="process") for _ in range(4)])
     runs = log.runs.list(limit=None)
     assert [run.run_id for run in runs] == list(range(40, 0, -1))
@@ -76,9 +76,9 @@ def test_a_forked_child_that_leaves_without_a_word_harms_nothing(log: Log) -> No
     assert_whole(log)
 
 
-def test_spawned_children_open_the_log_anew(log: Log) -> None:
+def test_spawned_children_open_the_log_anew(log: Log, target: str) -> None:
     log.append("parent-1", Noted())
-    in_processes(2, append_notes, str(log.path), 5, method="spawn")
+    in_processes(2, append_notes, target, 5, method="spawn")
     assert log.append("parent-1", Noted()).version == 2
     assert log.head().position == 22
     assert_whole(log)

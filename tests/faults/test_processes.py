@@ -50,7 +50,7 @@ def test_eight_processes_that_open_a_new_log_at_once_all_get_the_same_one(tmp_pa
 
 
 def to_schema_1(path: Path) -> None:
-    from eventlog.store import migrate
+    from eventlog.store import sqlite_schema as migrate
 
     store = migrate.open_for_schema(path)
     migrate.rollback(store, 1)

@@ -220,7 +220,7 @@ def test_deferred_tables_move_when_they_are_asked(open_log: OpenLog) -> None:
     assert log.projections.verify() == []
 
 
-@pytest.mark.parametrize("lost", ["DROP TABLE runs", "ALTER TABLE runs DROP COLUMN user", "DELETE FROM projections"])
+@pytest.mark.parametrize("lost", ["DROP TABLE runs", 'ALTER TABLE runs DROP COLUMN "user"', "DELETE FROM projections"])
 def test_tables_that_were_tampered_with_are_told_or_made_again(open_log: OpenLog, lost: str) -> None:
     with open_log() as log:
         log.runs.start("x")

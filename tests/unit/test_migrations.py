@@ -11,7 +11,8 @@ import pytest
 
 import eventlog
 from eventlog.errors import Corrupt, LogMissing, MigrationError, NotALog, SchemaTooNew
-from eventlog.store import migrate
+from eventlog.store import sqlite_schema as migrate
+from eventlog.store.migrations import latest, migrations
 from tests.helpers import Noted, assert_whole, notes
 
 RELEASED = Path(__file__).with_name("schemas")
@@ -74,17 +75,17 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_migrations_count_up_from_one_and_can_be_taken_back() -> None:
-    steps = migrate.migrations()
+    steps = migrations("sqlite")
     assert [step.number for step in steps] == list(range(1, len(steps) + 1))
-    assert migrate.latest() == len(steps)
+    assert latest("sqlite") == len(steps)
     assert all(step.up.strip() and step.down.strip() for step in steps)
 
 
 def test_a_fresh_log_has_the_latest_schema(path: Path) -> None:
-    assert migrate.status(path) == (migrate.latest(), migrate.latest(), [], [])
+    assert migrate.status(path) == (latest("sqlite"), latest("sqlite"), [], [])
     with raw(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == migrate.latest()
-        assert connection.execute("SELECT count(*) FROM _sqlite_migrations").fetchone()[0] == migrate.latest()
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == latest("sqlite")
+        assert connection.execute("SELECT count(*) FROM _sqlite_migrations").fetchone()[0] == latest("sqlite")
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         for (name,) in connection.execute(
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE '\\_%' ESCAPE '\\'"
@@ -99,15 +100,15 @@ def test_down_to_nothing_and_up_again_is_the_fresh_schema(path: Path) -> None:
     down(path, 0)
     assert not [name for _, name in own_schema(path) if name.startswith(("events", "projections"))]
     assert migrate.status(path).version == 0
-    assert len(migrate.status(path).pending) == migrate.latest()
-    assert up(path) == migrate.latest()
+    assert len(migrate.status(path).pending) == latest("sqlite")
+    assert up(path) == latest("sqlite")
     assert schema(path) == fresh
     with eventlog.open(path) as log:
         log.runs.start("x")
         assert log.projections.verify() == []
 
 
-@pytest.mark.parametrize("to", range(1, migrate.latest() + 1))
+@pytest.mark.parametrize("to", range(1, latest("sqlite") + 1))
 def test_each_step_down_and_up_keeps_the_events_and_the_schema(path: Path, to: int) -> None:
     with eventlog.open(path) as log:
         log.append("note-1", notes(5))
@@ -137,7 +138,7 @@ def test_events_are_not_thrown_away_by_going_down(path: Path) -> None:
     store = migrate.open_for_schema(path)
     with contextlib.closing(store), pytest.raises(MigrationError, match="export"):
         migrate.rollback(store, 0)
-    assert migrate.status(path).version == migrate.latest()
+    assert migrate.status(path).version == latest("sqlite")
 
 
 @pytest.mark.parametrize("to", [-1, 99])
@@ -148,7 +149,7 @@ def test_a_schema_that_is_none_is_refused(path: Path, to: int) -> None:
 
 
 def test_every_schema_but_the_first_has_a_kept_log() -> None:
-    assert [script.name for script in released()] == [f"schema-{n}.sql" for n in range(1, migrate.latest() + 1)]
+    assert [script.name for script in released()] == [f"schema-{n}.sql" for n in range(1, latest("sqlite") + 1)]
 
 
 @pytest.mark.parametrize("script", released(), ids=lambda script: script.stem)
@@ -167,7 +168,7 @@ def test_a_log_of_a_released_schema_is_upgraded_when_it_is_opened(script: Path, 
         assert log.projections.verify() == []
         assert_whole(log)
     assert own_schema(old) == own_schema(path)
-    assert migrate.status(old) == (migrate.latest(), migrate.latest(), [], [])
+    assert migrate.status(old) == (latest("sqlite"), latest("sqlite"), [], [])
 
 
 def test_an_older_schema_is_not_changed_by_reading(tmp_path: Path) -> None:
@@ -180,12 +181,12 @@ def test_an_older_schema_is_not_changed_by_reading(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused_and_unchanged(path: Path) -> None:
     with raw(path) as connection:
-        connection.execute(f"PRAGMA user_version = {migrate.latest() + 1}")
+        connection.execute(f"PRAGMA user_version = {latest('sqlite') + 1}")
     before = schema(path)
     for attempt in (eventlog.open, migrate.open_for_schema, migrate.status):
         with pytest.raises(SchemaTooNew) as caught:
             attempt(path)
-        assert caught.value.version == migrate.latest() + 1
+        assert caught.value.version == latest("sqlite") + 1
     assert schema(path) == before
 
 

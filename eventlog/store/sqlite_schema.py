@@ -12,52 +12,15 @@ import sqlite3
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from eventlog.errors import Corrupt, EventLogError, LogReadOnly, MigrationError, NotALog, SchemaTooNew
 from eventlog.store import environment
 from eventlog.store.filelock import FileLock
+from eventlog.store.migrations import SchemaStatus, latest, migrations
 from eventlog.store.sqlite import APPLICATION_ID, LOCK_TIMEOUT_S, SQLiteStore, missing
 
-_PLACES = (Path(__file__).parent.parent / "migrations", Path(__file__).parent.parent.parent / "migrations")
-
-
+DATABASE = "sqlite"
 _TRIGGERS_OF_EVENTS = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'events'"
-
-
-class Migration(NamedTuple):
-    """One step of the schema."""
-
-    number: int
-    name: str
-    up: str
-    down: str
-
-
-class SchemaStatus(NamedTuple):
-    """Where a log's schema is: the version it has, the version this program has, and what is not as it should be."""
-
-    version: int
-    latest: int
-    pending: list[str]
-    problems: list[str]
-
-
-@cache
-def migrations(database: str = "sqlite") -> tuple[Migration, ...]:
-    """Every migration for a database, in order."""
-    folder = next(place / database for place in _PLACES if (place / database).is_dir())
-    steps = []
-    for up in sorted(folder.glob("*.up.sql")):
-        number, _, name = up.name.removesuffix(".up.sql").partition("_")
-        down = up.with_name(up.name.replace(".up.", ".down."))
-        steps.append(Migration(int(number), name, up.read_text(), down.read_text()))
-    return tuple(steps)
-
-
-def latest() -> int:
-    """The number of the last migration this program knows."""
-    return migrations()[-1].number
 
 
 def statements(script: str) -> Iterator[str]:
@@ -87,10 +50,10 @@ def open_store(
     store = SQLiteStore(path, writable=writable, timeout_s=timeout_s, vfs=vfs)
     try:
         version = _version(store)
-        if version < latest():
+        if version < latest(DATABASE):
             if not writable:
                 raise MigrationError(
-                    f"{path} has schema {version}, this program needs {latest()}: run `eventlog db migrate`"
+                    f"{path} has schema {version}, this program needs {latest(DATABASE)}: run `eventlog db migrate`"
                 )
             migrate(store)
         if problems := trigger_problems(store):
@@ -152,7 +115,7 @@ def _climb(connection: sqlite3.Connection, version: int) -> None:
     from sqlite_utils.migrations import Migrations
 
     steps = Migrations("eventlog")
-    for step in migrations():
+    for step in migrations(DATABASE):
 
         @steps(name=f"{step.number:04}_{step.name}")
         def apply(db: Database, script: str = step.up) -> None:
@@ -163,7 +126,7 @@ def _climb(connection: sqlite3.Connection, version: int) -> None:
     try:
         if connection.execute("PRAGMA user_version").fetchone()[0] <= version:
             steps.apply(Database(connection, execute_plugins=False))
-            connection.execute(f"PRAGMA user_version = {latest()}")
+            connection.execute(f"PRAGMA user_version = {latest(DATABASE)}")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
     except BaseException:
@@ -186,9 +149,10 @@ def _version(store: SQLiteStore) -> int:
             version = int(reader.execute("PRAGMA user_version").fetchone()[0])
     if application != APPLICATION_ID:
         raise NotALog(f"{store.path} is a SQLite database, but not an event log; nothing was changed")
-    if version > latest():
+    if version > latest(DATABASE):
         raise SchemaTooNew(
-            f"{store.path} has schema {version}, this program knows {latest()}: upgrade eventlog. Nothing was changed",
+            f"{store.path} has schema {version}, this program knows {latest(DATABASE)}: upgrade eventlog. "
+            "Nothing was changed",
             version=version,
         )
     return version
@@ -202,20 +166,20 @@ def migrate(store: SQLiteStore) -> int:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            if version < latest():
+            if version < latest(DATABASE):
                 _climb(connection, version)
             _restore_triggers(connection)
     except sqlite3.Error as error:
         raise MigrationError(f"the schema of {store.path} could not be migrated: {error}") from error
     finally:
         store.lock.release()
-    return latest()
+    return latest(DATABASE)
 
 
 def rollback(store: SQLiteStore, to: int) -> int:
     """Take the schema back to an earlier version; returns it. Refused while that would throw events away."""
-    if not 0 <= to <= latest():
-        raise MigrationError(f"there is no schema version {to}: 0 to {latest()}")
+    if not 0 <= to <= latest(DATABASE):
+        raise MigrationError(f"there is no schema version {to}: 0 to {latest(DATABASE)}")
     store.lock.acquire()
     try:
         with contextlib.closing(store._connect("rw")) as connection:
@@ -224,7 +188,7 @@ def rollback(store: SQLiteStore, to: int) -> int:
                 raise MigrationError("schema 0 has no events table, and this log holds events; export them first")
             connection.execute("BEGIN IMMEDIATE")
             try:
-                for step in reversed(migrations()):
+                for step in reversed(migrations(DATABASE)):
                     if step.number > to and step.number <= connection.execute("PRAGMA user_version").fetchone()[0]:
                         for statement in statements(step.down):
                             connection.execute(statement)
@@ -249,8 +213,8 @@ def status(path: Path) -> SchemaStatus:
     store = SQLiteStore(path, writable=False)
     try:
         version = _version(store)
-        pending = [f"{step.number:04}_{step.name}" for step in migrations() if step.number > version]
-        return SchemaStatus(version, latest(), pending, trigger_problems(store) if version else [])
+        pending = [f"{step.number:04}_{step.name}" for step in migrations(DATABASE) if step.number > version]
+        return SchemaStatus(version, latest(DATABASE), pending, trigger_problems(store) if version else [])
     finally:
         store.close()
 
@@ -272,7 +236,7 @@ def open_for_schema(path: Path) -> SQLiteStore:
 @cache
 def _triggers() -> dict[str, str]:
     wanted = {}
-    for step in migrations():
+    for step in migrations(DATABASE):
         for statement in statements(step.up):
             words = statement.split()
             if words[:2] == ["CREATE", "TRIGGER"]:

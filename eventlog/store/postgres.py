@@ -1,0 +1,457 @@
+"""One log in a PostgreSQL database: the pool, the head of the log, transactions, the truth about a failed commit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.pq import TransactionStatus
+from psycopg.types.string import TextLoader
+from sqlalchemy import URL, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import PoolProxiedConnection
+
+from eventlog.errors import (
+    Conflict,
+    Corrupt,
+    DiskFull,
+    EventLogError,
+    InvalidQuery,
+    LogBusy,
+    LogClosed,
+    LogMissing,
+    LogReadOnly,
+    NotALog,
+    OutcomeUnknown,
+    ProjectionError,
+    ServerUnreachable,
+    StorageFailed,
+    StoreError,
+)
+from eventlog.store.base import GENESIS, Durability, Head
+from eventlog.store.postgres_session import Build, Connection, Reader, Scratch, Writer
+from eventlog.store.retrying import Pauses
+
+LOCK_TIMEOUT_S = 15.0
+"""How long a writer waits by default: longer than a client that hangs in its transaction can hold the head."""
+SETTINGS = {
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "10s",
+    "statement_timeout": "30s",
+}
+"""What every connection begins with; ``options`` in the URL come after, and so prevail."""
+_PATIENT = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0"
+_TAIL_RECORDS = 200
+"""Of so many records that others appended the streams are looked at; when there are more, all caches are dropped."""
+_TAIL = "SELECT position, hash, recorded_at, stream FROM events"
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_UNSYNCED = "SET LOCAL synchronous_commit = off"
+_LOCK_HEAD = "SELECT generation FROM log_head FOR UPDATE"
+_MOVED = "UPDATE log_head SET generation = generation + 1"
+_FORK_WAIT_S = 1.0
+_PASSING = (
+    pg.LockNotAvailable,
+    pg.DeadlockDetected,
+    pg.SerializationFailure,
+    pg.AdminShutdown,
+    pg.CrashShutdown,
+    pg.CannotConnectNow,
+    pg.IdleInTransactionSessionTimeout,
+    pg.TooManyConnections,
+)
+_HOPELESS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied", "permission")
+_stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
+
+
+class PostgresStore:
+    """See `eventlog.store.base.Store`. ``pool`` are keyword arguments of SQLAlchemy's ``create_engine``."""
+
+    path: Path | None = None
+    swaps_under_readers = False
+    longest_poll_s = 2.0
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        connect: dict[str, Any] | None = None,
+        pool: dict[str, Any] | None = None,
+        writable: bool = True,
+        timeout_s: float = LOCK_TIMEOUT_S,
+    ) -> None:
+        self.url = url.render_as_string(hide_password=True)
+        self.writable = writable
+        self.timeout_s = timeout_s
+        self.schema = ""
+        # Readers are single statements, each a transaction of its own; writers say BEGIN and COMMIT themselves.
+        self.engine = create_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            pool_reset_on_return=None,
+            connect_args=connect or {},
+            **{"pool_pre_ping": True, **(pool or {})},
+        )
+        event.listen(self.engine, "connect", _prepare)
+        self._writing = threading.RLock()
+        self._writer: PoolProxiedConnection | None = None
+        self._known = Head(0, GENESIS)
+        self._generation: int | None = None
+        self._closed = False
+        _stores.add(self)
+
+    # reading
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        lease = _Lease(self)
+        try:
+            yield lease.reader
+        except (psycopg.Error, SQLAlchemyError) as error:
+            raise self._translate(error) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise InvalidQuery(f"nothing stored can be like that: {error}") from error
+        finally:
+            lease.give_back()
+
+    def scratch(self) -> Scratch:
+        fairy = self._private()
+        try:
+            return Scratch(driver(fairy), fairy.close, self.schema)
+        except psycopg.Error as error:
+            fairy.close()
+            raise self._translate(error) from error
+
+    def builder(self) -> Build:
+        if not self.writable:
+            raise LogReadOnly("the log was opened for reading only (mode='r'); nothing was written")
+        fairy = self._private()
+        return Build(driver(fairy), fairy.close)
+
+    def _private(self) -> PoolProxiedConnection:
+        """A connection outside the pool, which nobody hurries."""
+        try:
+            fairy = self.checkout()
+            fairy.detach()
+            driver(fairy).execute(_PATIENT)
+            return fairy
+        except (psycopg.Error, SQLAlchemyError) as error:
+            raise self._translate(error) from error
+
+    def checkout(self, *, patient: bool = True) -> PoolProxiedConnection:
+        """A connection of the pool; while the server cannot be reached it is tried again, until the time is up."""
+        pauses = Pauses(self.timeout_s if patient else 0)
+        while True:
+            self._check_usable()
+            try:
+                return self.engine.raw_connection()
+            except psycopg.OperationalError as error:
+                if not _is_passing(error) or not pauses.pause():
+                    raise
+
+    def change_counter(self) -> object:
+        with self.reader() as reader:
+            return reader.head().position
+
+    # writing
+
+    def begin(self, durability: Durability) -> Writer:
+        if not self.writable:
+            raise LogReadOnly("the log was opened for reading only (mode='r'); nothing was written")
+        if not self._writing.acquire(timeout=self.timeout_s):
+            raise LogBusy(
+                f"another thread of this process has been in a transaction for {self.timeout_s:g} s; "
+                "nothing was written, try again",
+                timeout_s=self.timeout_s,
+            )
+        try:
+            return self._begin(durability)
+        except BaseException as error:
+            self._writing.release()
+            translated = self.translate(error)
+            if translated is error:
+                raise
+            raise translated from error
+
+    def _begin(self, durability: Durability) -> Writer:
+        pauses = Pauses(self.timeout_s)
+        while True:
+            try:
+                return self._take_head(self._connection(), durability)
+            except (psycopg.Error, SQLAlchemyError) as error:
+                self._undo()
+                if not _is_passing(error) or not pauses.pause():
+                    raise
+            except BaseException:
+                self._abandon()
+                raise
+
+    def _connection(self) -> Connection:
+        if self._writer is None:
+            self._writer = self.checkout(patient=False)
+        return driver(self._writer)
+
+    def _take_head(self, connection: Connection, durability: Durability) -> Writer:
+        """Begin, and wait for the head; then the last record is known to be the last, until this transaction ends."""
+        self._check_usable()
+        known = self._known
+        tail = f"{_TAIL} WHERE position >= {known.position} ORDER BY position DESC LIMIT {_TAIL_RECORDS}"
+        begin = (_BEGIN, _UNSYNCED, _LOCK_HEAD, tail) if durability == "process" else (_BEGIN, _LOCK_HEAD, tail)
+        cursor = connection.execute("; ".join(begin))
+        for _ in begin[2:]:
+            cursor.nextset()
+        generation = cursor.fetchone()
+        cursor.nextset()
+        rows = cursor.fetchall()
+        if generation is None:
+            raise NotALog(f"{self.url} holds a log without its head; run `eventlog db migrate`")
+        writer = Writer(connection)
+        # The record known last stands at the end of what was read, unless more were appended, or the log is another.
+        same = bool(rows) and rows[-1][:2] == known[:2]
+        writer.locked = Head(*rows[0][:3]) if rows else writer.head()
+        writer.changed = generation[0] != self._generation or not same
+        writer.touched = frozenset([row[3] for row in rows[:-1]])
+        self._generation, self._known = generation[0], writer.locked
+        return writer
+
+    def commit(self, writer: Writer, head: Head | None) -> None:
+        try:
+            try:
+                if writer.moved:
+                    writer.execute(_MOVED)
+                done = writer.connection.execute("COMMIT").statusmessage
+            except psycopg.Error as error:
+                self._resolve(head, error)
+            else:
+                if done != "COMMIT":
+                    raise StoreError(f"{self.url}: the transaction had failed before; nothing was written")
+            self._generation = (self._generation or 0) + writer.moved
+            if head is not None:
+                self._known = head
+        finally:
+            self._writing.release()
+
+    def rollback(self, writer: Writer, error: BaseException | None = None) -> None:
+        try:
+            self._undo()
+        finally:
+            self._writing.release()
+
+    def _undo(self) -> None:
+        """Roll back what is open; a connection that is not at rest then is not used again."""
+        if self._writer is None:
+            return
+        try:
+            connection = driver(self._writer)
+            if connection.info.transaction_status != TransactionStatus.IDLE:
+                connection.execute("ROLLBACK")
+            if connection.info.transaction_status == TransactionStatus.IDLE:
+                return
+        except (psycopg.Error, SQLAlchemyError):
+            pass
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Give up the writing connection; the server undoes what it had not committed."""
+        fairy, self._writer = self._writer, None
+        if fairy is not None:
+            with contextlib.suppress(psycopg.Error, SQLAlchemyError):
+                fairy.invalidate()
+
+    def recover(self, error: BaseException | None = None) -> None:
+        # An interrupt may fall between any two steps, so what this thread holds is asked, not remembered.
+        if not self._writing._is_owned():  # type: ignore[attr-defined]
+            return
+        try:
+            in_doubt = self._writer is not None and driver(self._writer).info.transaction_status in (
+                TransactionStatus.ACTIVE,
+                TransactionStatus.UNKNOWN,
+            )
+            self._undo()
+            if in_doubt:
+                # The server may still be committing: whoever gets the head knows that it is not.
+                with contextlib.suppress(psycopg.Error, SQLAlchemyError, EventLogError):
+                    self._begin("full")
+                    self._undo()
+        finally:
+            while self._writing._is_owned():  # type: ignore[attr-defined]
+                self._writing.release()
+
+    def _resolve(self, head: Head | None, error: psycopg.Error) -> None:
+        """After a commit that failed: get the head again; the hash that was to stand there says what happened."""
+        broken = self._writer is None or driver(self._writer).broken
+        self._undo()
+        if not broken or head is None:
+            raise self._translate(error) from error
+        try:
+            connection = self._begin("full").connection
+            row = connection.execute("SELECT hash FROM events WHERE position = %s", (head.position,)).fetchone()
+            self._undo()
+        except (psycopg.Error, SQLAlchemyError, EventLogError) as second:
+            self._abandon()
+            raise OutcomeUnknown(
+                f"the connection was lost at the commit ({_text(error)}) and the server cannot be asked "
+                f"({_text(second)}): whether the events were stored is not known. Retry with a key",
+                position=head.position,
+            ) from error
+        if row is None or row[0] != head.hash:
+            raise self._translate(error) from error
+
+    # faults
+
+    def translate(self, error: BaseException) -> BaseException:
+        return self._translate(error) if isinstance(error, (psycopg.Error, SQLAlchemyError)) else error
+
+    def _translate(self, error: psycopg.Error | SQLAlchemyError) -> EventLogError:
+        if isinstance(error, PoolTimeout):
+            return LogBusy(f"every connection of the pool to {self.url} is in use; try again, or make the pool larger")
+        if not isinstance(error, psycopg.Error):
+            return StoreError(f"{self.url}: {_text(error)}")
+        text = _text(error)
+        for kind, make in _FAULTS:
+            if isinstance(error, kind):
+                return make(f"{self.url}: {text}")
+        if isinstance(error, pg.UndefinedTable):
+            if '"events"' in text or '"log_head"' in text:
+                return NotALog(f"{self.url} holds no event log; nothing was changed")
+            return ProjectionError(
+                f"{self.url}: {text}; the tables of this projection are not made yet: open the log for writing once, "
+                "or run `eventlog projections rebuild`"
+            )
+        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+            return self._unreachable(text)
+        return StoreError(f"{self.url}: {text}")
+
+    def _unreachable(self, text: str) -> EventLogError:
+        if "database" in text and "does not exist" in text:
+            return LogMissing(f"{self.url}: {text}; `createdb` makes one")
+        if any(sign in text for sign in _HOPELESS):
+            return StoreError(f"{self.url} refuses the login: {text}")
+        return ServerUnreachable(f"the server of {self.url} cannot be reached, or went away ({text}); try again")
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise LogClosed("the log is closed")
+
+    # the end, and forks
+
+    def close(self) -> None:
+        """Close every connection of the pool."""
+        if self._closed:
+            return
+        with self._writing:
+            self._closed = True
+            fairy, self._writer = self._writer, None
+            if fairy is not None:
+                fairy.close()
+        self.engine.dispose()
+        _stores.discard(self)
+
+    def after_fork_in_child(self) -> None:
+        """The connections are the parent's: they are neither used nor closed here."""
+        self._inherited = (self._writer, self.engine.pool)
+        self.engine.dispose(close=False)
+        self._writer = None
+        self._generation = None
+        self._writing = threading.RLock()
+
+
+class _Lease:
+    """A connection of the pool for one reader; where it was lost a single statement is asked again on another."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self._store = store
+        self._fairy: PoolProxiedConnection | None = store.checkout()
+        self.reader = Reader(driver(self._fairy))
+        self._run = self.reader.execute
+        self.reader.execute = self._execute
+
+    def _execute(self, *statement: Any) -> Any:
+        try:
+            return self._run(*statement)
+        except psycopg.OperationalError:
+            if not self.reader.connection.broken:
+                raise
+            self.give_back(broken=True)
+            self._fairy = self._store.checkout()
+            self.reader.connection = driver(self._fairy)
+            return self._run(*statement)
+
+    def give_back(self, *, broken: bool = False) -> None:
+        fairy, self._fairy = self._fairy, None
+        if fairy is not None:
+            if broken:
+                fairy.invalidate()
+            fairy.close()
+
+
+_FAULTS: tuple[tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], type[EventLogError]], ...] = (
+    ((pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure, pg.QueryCanceled), LogBusy),
+    ((pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow, pg.IdleInTransactionSessionTimeout), ServerUnreachable),
+    ((pg.TooManyConnections,), ServerUnreachable),
+    ((pg.DiskFull,), DiskFull),
+    ((pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction), LogReadOnly),
+    ((pg.DataCorrupted, pg.IndexCorrupted), Corrupt),
+    ((pg.IoError,), StorageFailed),
+    (psycopg.IntegrityError, Conflict),
+)
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    """What every new connection needs: JSON as the text it is, and time-outs."""
+    connection.adapters.register_loader("json", TextLoader)
+
+
+def driver(fairy: PoolProxiedConnection) -> Connection:
+    """The driver's connection behind one of the pool."""
+    connection: object = fairy.dbapi_connection
+    if not isinstance(connection, psycopg.Connection):
+        raise psycopg.OperationalError("the connection was lost")
+    return connection
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether it may go well a moment later: the server restarts, or another client holds the head."""
+    if isinstance(error, _PASSING):
+        return True
+    if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) or error.sqlstate is not None:
+        return False
+    text = str(error)
+    if "starting up" in text or "shutting down" in text or "recovery" in text:
+        return True
+    return not any(sign in text for sign in _HOPELESS)
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+_held_over_fork: list[PostgresStore] = []
+
+
+def _before_fork() -> None:
+    # A transaction of another thread ends first, so that what the child inherits is at rest.
+    _held_over_fork[:] = [store for store in list(_stores) if store._writing.acquire(timeout=_FORK_WAIT_S)]
+
+
+def _after_fork_in_parent() -> None:
+    for store in _held_over_fork:
+        store._writing.release()
+    _held_over_fork.clear()
+
+
+def _after_fork_in_child() -> None:
+    _held_over_fork.clear()
+    for store in list(_stores):
+        store.after_fork_in_child()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
