@@ -208,6 +208,10 @@ def _plan_entity(
 ) -> list[Change]:
     keys = key_map(entity, items)
     wanted = [key for key in dict.fromkeys(keys.values()) if key is not None]
+    for record, _ in items:
+        if record.version == 1:
+            # There cannot be a row before the first record of its stream.
+            known.setdefault(keys[record.stream])
     if missing := [(key,) for key in wanted if key not in known]:
         loaded = reader.load(entity.table, missing)
         known.update((key[0], loaded.get(key)) for key in missing)
