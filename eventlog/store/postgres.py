@@ -229,11 +229,11 @@ class PostgresStore:
             try:
                 if writer.moved:
                     writer.execute(_MOVED)
-                done = writer.execute("COMMIT").statusmessage
+                writer.execute("COMMIT")
             except psycopg.Error as error:
                 self._resolve(head, error)
             else:
-                if done != "COMMIT":
+                if writer.answer != "COMMIT":
                     raise StoreError(f"{self.url}: the transaction had failed before; nothing was written")
             self._generation = (self._generation or 0) + writer.moved
             if head is not None:
