@@ -245,12 +245,14 @@ class Projections:
         """Keep deferred projections caught up until ``stop`` is set."""
         stop = stop or threading.Event()
         seen: object = None
+        pause_s = poll_s
         while not stop.is_set():
             counter = self._log.store.change_counter()
             if counter == seen:
-                stop.wait(poll_s)
+                stop.wait(pause_s)
+                pause_s = self._log.longer(pause_s)
                 continue
-            seen = counter
+            seen, pause_s = counter, poll_s
             self.catch_up(names, progress)
 
     def rebuild(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> None:
