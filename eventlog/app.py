@@ -13,6 +13,7 @@ from eventlog.codec import Codec, Upcaster
 from eventlog.errors import InvalidInput, LogReadOnly
 from eventlog.events import Event
 from eventlog.log import EventLog
+from eventlog.place import Place
 from eventlog.projection import Projection
 from eventlog.projection.discovery import installed
 from eventlog.projection.manager import Projections, Version
@@ -115,25 +116,20 @@ def open(
 ) -> Log:
     """Open a log, creating it when it is not there.
 
-    ``target`` is a path, ``sqlite:///path``, or ``:memory:``; default: ``$EVENTLOG_URL``, else a file of this user.
+    ``target`` is a path, ``sqlite:///path``, ``:memory:`` or ``postgresql://user@host/database``; default: what
+    variables and files say (`eventlog.config`), else a file of this user.
     ``projections``: kept in each append's transaction, only on demand, or not at all. ``data_dir`` holds ``result/``
-    (default: ``$EVENTLOG_DATA_DIR``, else the file's folder). ``timeout_s``: how long a writer waits for others.
+    (default: ``$EVENTLOG_DATA_DIR``, else the file's folder; this user's, where the log is no file). ``timeout_s``: how
+    long a writer waits for others.
     Projections that older code made are rebuilt, which takes a while on a long log: ``progress`` is told.
 
-    Raises LogMissing, NotALog, SchemaTooNew, UnsupportedFilesystem, DiskFull, Corrupt, LogBusy.
+    Raises InvalidInput, LogMissing, NotALog, SchemaTooNew, UnsupportedFilesystem, DiskFull, Corrupt, LogBusy.
     """
     if mode not in ("rw", "r") or projections not in ("inline", "deferred", "off"):
         raise InvalidInput("mode is 'rw' or 'r'; projections is 'inline', 'deferred' or 'off'")
-    place, options = parse_target(target)
+    place = parse_target(target)
     writable = mode == "rw"
-    store: Store
-    if place is None:
-        from eventlog.store.memory import MemoryStore
-
-        store = MemoryStore()
-    else:
-        vfs = options.get("vfs", "")
-        store = open_store(place, writable=writable, create=create, timeout_s=timeout_s, vfs=vfs)
+    store = _open_store(place, writable=writable, create=create, timeout_s=timeout_s)
     try:
         folder = data_folder(data_dir, place)
         chosen = () if projections == "off" else (*installed(), *extra_projections)
@@ -146,6 +142,21 @@ def open(
         store.close()
         raise
     return log
+
+
+def _open_store(place: Place, *, writable: bool, create: bool, timeout_s: float) -> Store:
+    if place.server is not None:
+        try:
+            from eventlog.store.postgres import open_store as open_postgres  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        except ImportError as error:
+            raise InvalidInput("PostgreSQL needs pip install 'execution-eventlog[postgres]'") from error
+        store: Store = open_postgres(place, writable=writable, create=create, timeout_s=timeout_s)
+        return store
+    if place.path is None:
+        from eventlog.store.memory import MemoryStore
+
+        return MemoryStore()
+    return open_store(place.path, writable=writable, create=create, timeout_s=timeout_s, vfs=place.vfs)
 
 
 def _prepare(log: Log, progress: Progress | None) -> None:
