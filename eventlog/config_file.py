@@ -107,26 +107,28 @@ def read(environ: Mapping[str, str] = os.environ) -> ConfigFile | None:
 def _toml(path: Path) -> dict[str, Any]:
     import tomllib
 
-    text = _text(path)
+    text = _text(path, _bytes(path))
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         line = re.search(r"at line \d+|at end of document", str(error))
     # Raised here: what a parser says may repeat the line, and a password with it.
-    raise InvalidInput(f"{path}: this is not TOML{f' ({line[0]})' if line else ''}")
+    raise _wrong(path, f"this is not TOML{f' ({line[0]})' if line else ''}")
 
 
 def _yaml(path: Path) -> dict[str, Any] | None:
     """The section ``database`` of a file that may be another program's; None where it has none."""
-    text = _text(path)
-    if not re.search(r"""^(?:\{\s*)?["']?database["']?\s*:""", text, re.MULTILINE):
+    data = _bytes(path)
+    if not re.search(rb"""^(?:\xef\xbb\xbf)?(?:\{\s*)?["']?database["']?\s*:""", data, re.MULTILINE):
         return None
+    text = _text(path, data)
     try:
         import yaml
     except ImportError:
-        raise InvalidInput(
-            f"{path} has a section database, and reading YAML needs pip install 'execution-eventlog[yaml]'; "
-            f"or write the section into eventlog.toml. {_NOT_OURS}"
+        raise _wrong(
+            path,
+            "it has a section database, and reading YAML needs pip install 'execution-eventlog[yaml]'; "
+            "or write the section into eventlog.toml",
         ) from None
     try:
         content = yaml.safe_load(text)
@@ -135,21 +137,27 @@ def _yaml(path: Path) -> dict[str, Any] | None:
     else:
         there = isinstance(content, dict) and "database" in content
         return {"database": content["database"]} if there else None
-    raise InvalidInput(f"{path}: this is not YAML{f' (at line {mark.line + 1})' if mark else ''}. {_NOT_OURS}")
+    raise _wrong(path, f"this is not YAML{f' (at line {mark.line + 1})' if mark else ''}")
 
 
-_NOT_OURS = "If this file is another program's, say with EVENTLOG_URL or EVENTLOG_CONFIG where the log is"
+def _wrong(path: Path, problem: str) -> InvalidInput:
+    theirs = "If this file is another program's, say with EVENTLOG_URL or EVENTLOG_CONFIG where the log is"
+    return InvalidInput(f"{path}: {problem}{f'. {theirs}' if path == Path('config.yaml') else ''}")
 
 
-def _text(path: Path) -> str:
-    problem = "it is not UTF-8"
+def _bytes(path: Path) -> bytes:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes()
+    except OSError as error:
+        raise _wrong(path, f"it cannot be read: {error.strerror}") from None
+
+
+def _text(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         pass
-    except OSError as error:
-        problem = error.strerror or str(error)
-    raise InvalidInput(f"{path}: it cannot be read: {problem}")
+    raise _wrong(path, "it cannot be read: it is not UTF-8")  # here, so that no exception holds the file
 
 
 def _settings(path: Path, content: dict[str, Any]) -> Settings:
@@ -163,17 +171,18 @@ def _settings(path: Path, content: dict[str, Any]) -> Settings:
             return _flat(file.database or _Database(), path.absolute().parent)
         except InvalidInput as error:
             problem = error.message
-    theirs = f". {_NOT_OURS}" if path == Path("config.yaml") else ""
-    raise InvalidInput(f"{path}: {problem}{theirs}")
+    raise _wrong(path, problem)
 
 
 def _key_problem(error: msgspec.ValidationError) -> str:
     """What msgspec says, "… - at `$.database.pool`" with the path in front, and what an unknown key may have meant."""
-    text, _, where = str(error).partition(" - at `")
+    text, at, where = str(error).rpartition(" - at `")
+    if not at:
+        text, where = where, ""
     table = where.strip("`").removeprefix("$").lstrip(".")
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL):
         key = f"{table}.{unknown[1]}".lstrip(".")
-        return f"{key} is not known{did_you_mean(unknown[1], _TABLES[table].__struct_fields__)}"
+        return f"{key} is not known{did_you_mean(unknown[1], _TABLES.get(table, _File).__struct_fields__)}"
     if text.startswith("Expected `str`") and where.startswith("key` in"):
         return f"{where.partition('$.')[2].strip('`')}: a key is not text"
     return f"{table or 'the whole'}: {plain_problem(msgspec.ValidationError(text))}".replace("object", "table")

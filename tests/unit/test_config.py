@@ -392,11 +392,15 @@ def test_a_wrong_key_or_value_is_named_with_its_path_and_file(text: str, told: s
         ("database:\n  x: !vault Sesame99\n", "this is not YAML (at line 2)"),
         ("database:\n  password: *Sesame99\n", "this is not YAML (at line 2)"),
         ("database:\n  x: 2026-99-99\n", "this is not YAML"),
+        ("database:\n  name: caf\udce9\n", "it cannot be read: it is not UTF-8"),
+        ("database:\n  password: &a [*a, Sesame99]\n", "database.password: a password does not belong in a file"),
+        ("database: &a {postgresql: *a}\n", "database.postgresql.postgresql is not known"),
+        ("database: {'x` - at `$.y': 1}\n", "database.x` - at `$.y is not known"),
         ("database:\n  x: " + "[" * 5000, "this is not YAML"),
     ],
 )
 def test_mistakes_in_config_yaml_say_how_to_pass_it_by(text: str, told: str) -> None:
-    Path("config.yaml").write_text(text)
+    Path("config.yaml").write_bytes(text.encode(errors="surrogateescape"))
     message = refused()
     assert message.startswith(f"config.yaml: {told}")
     assert message.endswith("say with EVENTLOG_URL or EVENTLOG_CONFIG where the log is")
@@ -414,10 +418,11 @@ def test_mistakes_in_config_yaml_say_how_to_pass_it_by(text: str, told: str) -> 
         "{{ templated }}: [\n",
         "x: !include y.yaml\n",
         "text: |\n  x\ndatabase_url: mysql://h\n",
+        "name: caf\xe9\n",
     ],
 )
 def test_another_program_s_config_yaml_is_not_ours(text: str, tmp_path: Path) -> None:
-    Path("config.yaml").write_text(text)
+    Path("config.yaml").write_bytes(text.encode("latin-1"))
     assert in_force(None, {}).place.path == tmp_path / "share" / "eventlog" / "log.db"
     toml('[database.sqlite]\npath = "/x.db"\n', tmp_path / "config" / "eventlog" / "eventlog.toml")
     assert in_force(None, {}).place.path == Path("/x.db")
@@ -455,10 +460,10 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.M
     Path("eventlog.toml").write_bytes(b"[database]\nurl = '\xff'\n")
     assert refused() == "eventlog.toml: it cannot be read: it is not UTF-8"
 
-    def denied(*_: object, **__: object) -> str:
+    def denied(*_: object, **__: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_text", denied)
+    monkeypatch.setattr(Path, "read_bytes", denied)
     assert refused() == "eventlog.toml: it cannot be read: Permission denied"
 
 
@@ -491,12 +496,33 @@ def test_files_with_a_mark_at_the_beginning_and_folders_of_the_name() -> None:
 )
 def test_a_password_in_a_file_is_refused_with_the_way_out(text: str) -> None:
     toml(text)
-    for environ in ({}, {"DATABASE_TYPE": "sqlite"}, {"DATABASE_PASSWORD": "x"}):
+    environs: list[dict[str, str]] = [{}, {"DATABASE_TYPE": "sqlite"}, {"DATABASE_PASSWORD": "x"}]
+    for environ in environs:
         message = refused(**environ)
         assert message.startswith(("eventlog.toml: database.postgresql.password", "eventlog.toml: database."))
         for way in ("DATABASE_PASSWORD", "~/.pgpass", "PGPASSFILE", "EVENTLOG_URL"):
             assert way in message
         assert "Sesame99" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("eventlog.toml", 'database.url = "postgresql://u:Sesame99@@h/d"\n'),
+        ("eventlog.toml", 'database.url = "postgresql://u:Sesame99@h:x/d"\n'),
+        ("eventlog.toml", 'database.postgresql.password = "Sesame99\n'),
+        ("eventlog.toml", "database.postgresql.password = Sesame99\n"),
+        ("eventlog.toml", 'database.password = ["Sesame99"]\n'),
+        ("config.yaml", "database: {password: [Sesame99, {}\n"),
+        ("config.yaml", "database:\n  password: %Sesame99\n"),
+        ("config.yaml", "database:\n  password: '\udcffSesame99'\n"),
+    ],
+)
+def test_no_error_about_a_file_holds_its_password(name: str, text: str) -> None:
+    Path(name).write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(InvalidInput) as caught:
+        in_force(None, {})
+    assert "Sesame99" not in shown(caught.value)
 
 
 # URLs
