@@ -10,6 +10,7 @@ from typing import Any
 
 from eventlog.errors import Corrupt, EventLogError, LogMissing, StoreError
 from eventlog.log import ChainReport, EventLog
+from eventlog.place import Place
 from eventlog.store import environment
 from eventlog.store.base import Progress
 from eventlog.store.filelock import FileLock
@@ -188,7 +189,7 @@ def restore(source: Path, target: Path, *, force: bool = False, progress: Progre
 
 def _set_aside_results(target: Path) -> None:
     """Rename the folders of runs that the restored log does not know: their numbers will be given again."""
-    folder = data_folder(None, target)
+    folder = data_folder(None, Place(path=target))
     results = None if folder is None else folder / "result"
     if results is None or not results.is_dir():
         return

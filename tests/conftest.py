@@ -10,6 +10,7 @@ import pytest
 
 import eventlog
 from eventlog.app import Log
+from eventlog.config import VARIABLES
 from tests import postgres
 from tests.helpers import EVENTS
 
@@ -46,7 +47,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _nobodys_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test may touch the log of whoever runs it."""
     monkeypatch.setenv("EVENTLOG_URL", str(tmp_path / "default.db"))
-    monkeypatch.delenv("EVENTLOG_DATA_DIR", raising=False)
+    for name in ("EVENTLOG_DATA_DIR", *VARIABLES[1:]):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -203,10 +203,10 @@ def _tell_copy(view: View, report: Any, what: str) -> None:
 
 
 def _path(state: State) -> Path:
-    """The file of the log. A log in memory has no schema to look at and nothing to restore."""
+    """The file of the log. One in memory or in PostgreSQL has none to look into or to replace."""
     from eventlog.target import parse_target
 
-    path, _ = parse_target(state.db)
-    if path is None:
-        raise click.UsageError("A log in memory is no file.")
-    return path
+    place = parse_target(state.db)
+    if place.path is None:
+        raise click.UsageError(f"A log in {'PostgreSQL' if place.server else 'memory'} is no file.")
+    return place.path

@@ -37,6 +37,7 @@ from eventlog.errors import (
     StorageFailed,
     StoreError,
 )
+from eventlog.place import Server
 from eventlog.store.base import GENESIS, Durability, Head
 from eventlog.store.postgres_session import Build, Connection, Reader, Scratch, Writer
 from eventlog.store.retrying import Pauses
@@ -73,7 +74,7 @@ _stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
 
 
 class PostgresStore:
-    """See `eventlog.store.base.Store`. ``pool`` are keyword arguments of SQLAlchemy's ``create_engine``."""
+    """See `eventlog.store.base.Store`. ``timeout_s``: how long a writer waits, also for a server that went away."""
 
     path: Path | None = None
     swaps_under_readers = False
@@ -81,24 +82,27 @@ class PostgresStore:
 
     def __init__(
         self,
-        url: URL,
+        server: Server,
         *,
-        connect: dict[str, Any] | None = None,
-        pool: dict[str, Any] | None = None,
         writable: bool = True,
         timeout_s: float = LOCK_TIMEOUT_S,
     ) -> None:
-        self.url = url.render_as_string(hide_password=True)
+        self.server = server
+        self.url = server.masked
         self.writable = writable
         self.timeout_s = timeout_s
         self.schema = ""
         # Readers are single statements, each a transaction of its own; writers say BEGIN and COMMIT themselves.
         self.engine = create_engine(
-            url,
+            URL.create("postgresql+psycopg", **server.url_parts()),
             isolation_level="AUTOCOMMIT",
+            connect_args={"options": _options(server), **_connect(server)},
             pool_reset_on_return=None,
-            connect_args=connect or {},
-            **{"pool_pre_ping": True, **(pool or {})},
+            pool_size=server.pool.size,
+            max_overflow=server.pool.max_overflow,
+            pool_timeout=server.pool.timeout_s,
+            pool_recycle=server.pool.recycle_s,
+            pool_pre_ping=server.pool.pre_ping,
         )
         event.listen(self.engine, "connect", _prepare)
         self._writing = threading.RLock()
@@ -403,6 +407,16 @@ _FAULTS: tuple[tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], type
     ((pg.IoError,), StorageFailed),
     (psycopg.IntegrityError, Conflict),
 )
+
+
+def _options(server: Server) -> str:
+    settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+    return f"{settings} {server.options.get('options', '')}".strip()
+
+
+def _connect(server: Server) -> dict[str, Any]:
+    defaults = {"application_name": "eventlog", "connect_timeout": 10}
+    return {name: value for name, value in defaults.items() if name not in server.options}
 
 
 def _prepare(connection: Any, _record: object) -> None:

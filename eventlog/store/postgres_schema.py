@@ -6,16 +6,16 @@ under an advisory lock, so any number of processes may open an empty database at
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import psycopg
-from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from eventlog.clock import now_us
 from eventlog.errors import Corrupt, LogMissing, MigrationError, NotALog, SchemaTooNew, StoreError
+from eventlog.place import Server
 from eventlog.store.migrations import SchemaStatus, latest, migrations
-from eventlog.store.postgres import LOCK_TIMEOUT_S, SETTINGS, PostgresStore, driver
+from eventlog.store.postgres import LOCK_TIMEOUT_S, PostgresStore, driver
 from eventlog.store.postgres_session import Connection
 
 DATABASE = "postgres"
@@ -36,19 +36,13 @@ _WANTED = {
 
 
 def open_store(
-    url: URL,
-    *,
-    connect: dict[str, Any] | None = None,
-    pool: dict[str, Any] | None = None,
-    writable: bool = True,
-    create: bool = True,
-    timeout_s: float = LOCK_TIMEOUT_S,
+    server: Server, *, writable: bool = True, create: bool = True, timeout_s: float | None = None
 ) -> PostgresStore:
     """The store of a database, its schema up to date.
 
     Raises LogMissing, NotALog, SchemaTooNew, ServerUnreachable, Corrupt; StoreError when the login is refused.
     """
-    store = open_for_schema(url, connect=connect, pool=pool, writable=writable, timeout_s=timeout_s)
+    store = open_for_schema(server, writable=writable, timeout_s=timeout_s)
     try:
         version = schema_version(store)
         if version is None and not (create and writable):
@@ -71,22 +65,9 @@ def open_store(
     return store
 
 
-def open_for_schema(
-    url: URL,
-    *,
-    connect: dict[str, Any] | None = None,
-    pool: dict[str, Any] | None = None,
-    writable: bool = True,
-    timeout_s: float = LOCK_TIMEOUT_S,
-) -> PostgresStore:
+def open_for_schema(server: Server, *, writable: bool = True, timeout_s: float | None = None) -> PostgresStore:
     """A store whose schema may be behind or damaged, for `migrate` and `rollback`."""
-    settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
-    given = dict(connect or {})
-    given["options"] = f"{settings} {given.get('options') or url.query.get('options') or ''}".strip()
-    given.setdefault("application_name", url.query.get("application_name") or "eventlog")
-    given.setdefault("connect_timeout", url.query.get("connect_timeout") or 10)
-    bare = url.difference_update_query(("options", "application_name", "connect_timeout"))
-    store = PostgresStore(bare, connect=given, pool=pool, writable=writable, timeout_s=timeout_s)
+    store = PostgresStore(server, writable=writable, timeout_s=LOCK_TIMEOUT_S if timeout_s is None else timeout_s)
     try:
         fairy = store.checkout(patient=False)
         try:
@@ -160,7 +141,7 @@ def rollback(store: PostgresStore, to: int) -> int:
     return to
 
 
-def _change(store: PostgresStore, what: str, work: Any) -> None:
+def _change(store: PostgresStore, what: str, work: Callable[[Connection], None]) -> None:
     try:
         fairy = store.checkout(patient=False)
         try:

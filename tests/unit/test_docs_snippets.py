@@ -27,6 +27,7 @@ PAGES = (
     "docs/adding-an-event.md",
     "docs/adding-a-projection.md",
     "docs/operations.md",
+    "docs/configuration.md",
     "docs/decisions.md",
 )
 FENCE = re.compile(
