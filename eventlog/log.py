@@ -235,7 +235,7 @@ class EventLog:
         return count + (self._import(pending) if pending else 0)
 
     def _import(self, records: list[Record]) -> int:
-        rows: list[RecordRow] = [msgspec.structs.astuple(record)[:14] for record in records]
+        rows: list[RecordRow] = [record.row for record in records]
         try:
             events = [self.codec.encode_raw(row[3], row[4], row[11].encode())[4] for row in rows]
         except UnicodeEncodeError as error:

@@ -8,7 +8,9 @@ here: two logs that both have a ``run-1`` cannot become one by mixing their even
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
@@ -98,6 +100,13 @@ def _skip_present(log: EventLog, entries: Iterator[Entry]) -> tuple[int, Iterato
             return present, chain((entry,), entries)
         present += 1
     return present, iter(())
+
+
+@contextmanager
+def records(source: Path) -> Iterator[Iterator[Record]]:
+    """The records in an exported file, as they were stored. Raises InvalidInput with the number of the line."""
+    with source.open("rb") as file:
+        yield _records(read(file))
 
 
 def _records(entries: Iterable[Entry]) -> Iterator[Record]:

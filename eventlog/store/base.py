@@ -53,6 +53,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         """The event, decoded at each access. Raises DecodeError."""
         return self.codec.decode(self.type, self.schema, self.data)
 
+    @property
+    def row(self) -> RecordRow:
+        """The columns as they are stored, in the order of `COLUMNS`."""
+        return msgspec.structs.astuple(self)[:14]
+
     def as_dict(self) -> dict[str, Any]:
         """The columns, with ``data`` and ``metadata`` as JSON values and the hash in hex."""
         columns = {name: getattr(self, name) for name in COLUMNS}
@@ -444,8 +449,12 @@ class Store(Protocol):
     """One database that holds one log."""
 
     @property
+    def kind(self) -> Literal["file", "memory", "postgresql"]:
+        """What holds the log: whose upkeep it needs."""
+
+    @property
     def url(self) -> str:
-        """Where the log is."""
+        """Where the log is, a password in it masked."""
 
     @property
     def path(self) -> Path | None:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import errors as pg
@@ -76,6 +76,7 @@ _stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
 class PostgresStore:
     """See `eventlog.store.base.Store`. ``timeout_s``: how long a writer waits, also for a server that went away."""
 
+    kind: Literal["postgresql"] = "postgresql"
     path: Path | None = None
     swaps_under_readers = False
     longest_poll_s = 2.0

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from eventlog.errors import (
@@ -74,6 +74,7 @@ class _ThreadReader:
 class SQLiteStore:
     """See `eventlog.store.base.Store`. ``vfs`` names a SQLite VFS; ``timeout_s``: how long a writer waits."""
 
+    kind: Literal["file"] = "file"
     swaps_under_readers = True
     longest_poll_s = 0.0
 

@@ -1,0 +1,249 @@
+"""The upkeep of a log in PostgreSQL. See `eventlog.maintenance.Upkeep`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from eventlog.errors import Corrupt, LogMissing, NotALog, StoreError
+from eventlog.exporters import jsonl
+from eventlog.importers import jsonl as lines
+from eventlog.log import ChainReport, EventLog
+from eventlog.maintenance import postgres_dump as dump
+from eventlog.place import Place, Server
+from eventlog.store import postgres_schema
+from eventlog.store.base import GENESIS, Head, Progress, Record, hash_of
+from eventlog.store.migrations import SchemaStatus
+from eventlog.store.postgres import PostgresStore
+from eventlog.store.postgres_session import Reader
+
+_SETTINGS = (
+    "server_version", "max_connections", "fsync", "synchronous_commit", "full_page_writes", "data_checksums",
+    "lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout",
+)  # fmt: skip
+_MINE = "FROM pg_stat_activity WHERE datname = current_database()"
+_CONNECTIONS = (
+    "SELECT count(*), count(*) FILTER (WHERE state = 'active'), "
+    f"count(*) FILTER (WHERE state LIKE 'idle in transaction%%') {_MINE}"
+)
+_LONGEST = (
+    "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 "
+    f"{_MINE} AND pid <> pg_backend_pid()"
+)
+_WAITING = (
+    "SELECT a.pid, coalesce(l.relation::regclass::text, l.locktype), l.mode, pg_blocking_pids(a.pid)::text "
+    "FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()"
+)
+_DEADLOCKS = "SELECT deadlocks, coalesce(checksum_failures, 0) FROM pg_stat_database WHERE datname = current_database()"
+_TABLES = (
+    "SELECT c.relname, greatest(c.reltuples, 0)::bigint, pg_table_size(c.oid), pg_indexes_size(c.oid), "
+    "coalesce(s.n_dead_tup, 0) FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid "
+    "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' ORDER BY c.relname"
+)
+_INVALID = (
+    "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid = indrelid "
+    "WHERE c.relnamespace = current_schema()::regnamespace AND NOT indisvalid"
+)
+_AMCHECK = "SELECT 1 FROM pg_extension WHERE extname = 'amcheck'"
+_BTREES = (
+    "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam "
+    "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'i' AND a.amname = 'btree'"
+)
+
+
+def _postgres(log: EventLog) -> PostgresStore:
+    if not isinstance(log.store, PostgresStore):
+        raise StoreError(f"{log.store.url} is not in PostgreSQL")
+    return log.store
+
+
+def status(log: EventLog) -> dict[str, Any]:
+    """Connections of the server and of this process's pool, sizes, dead rows, locks, deadlocks, settings.
+
+    ``tables``: rows as the server estimates them, bytes of the table and of its indexes, dead rows.
+    """
+    store = _postgres(log)
+    with store.reader() as reader:
+        used, active, idle = reader.execute(_CONNECTIONS).fetchone()
+        deadlocks, checksum_failures = reader.execute(_DEADLOCKS).fetchone()
+        settings = {name: reader.execute("SELECT current_setting(?)", (name,)).fetchone()[0] for name in _SETTINGS}
+        tables = {
+            name: {"rows": rows, "table_bytes": size, "index_bytes": indexes, "dead_rows": dead}
+            for name, rows, size, indexes, dead in reader.execute(_TABLES).fetchall()
+        }
+        return {
+            "schema": store.schema,
+            "size_bytes": reader.execute("SELECT pg_database_size(current_database())").fetchone()[0],
+            "connections": {"in_use": used, "active": active, "idle_in_transaction": idle},
+            "pool": {
+                "size": store.server.pool.size,
+                "max_overflow": store.server.pool.max_overflow,
+                "checked_out": store.engine.pool.checkedout(),  # type: ignore[attr-defined]
+                "checked_in": store.engine.pool.checkedin(),  # type: ignore[attr-defined]
+            },
+            "longest_transaction_s": round(reader.execute(_LONGEST).fetchone()[0], 3),
+            "locks_waited_for": [
+                {"pid": pid, "on": on, "mode": mode, "blocked_by": by}
+                for pid, on, mode, by in reader.execute(_WAITING).fetchall()
+            ],
+            "deadlocks": deadlocks,
+            "checksum_failures": checksum_failures,
+            "advice": _advice(settings),
+            "settings": settings,
+            "tables": tables,
+        }
+
+
+def _advice(settings: dict[str, str]) -> str | None:
+    unsafe = [name for name in ("fsync", "full_page_writes") if settings[name] == "off"]
+    if settings["synchronous_commit"] == "off":
+        unsafe.append("synchronous_commit")
+    return f"a crash can lose acknowledged events: {', '.join(unsafe)} is off" if unsafe else None
+
+
+def problems(log: EventLog, progress: Progress | None) -> list[str]:
+    """Triggers, indexes that are not valid, failed page checksums; index order where ``amcheck`` is installed."""
+    store = _postgres(log)
+    found = postgres_schema.trigger_problems(store)
+    with store.reader() as reader:
+        found += [f"the index {name} is not valid" for (name,) in reader.execute(_INVALID).fetchall()]
+        failures = reader.execute(_DEADLOCKS).fetchone()[1]
+        found += [f"{failures} pages had a wrong checksum when they were read"] if failures else []
+        if reader.execute(_AMCHECK).fetchone():
+            found += _index_problems(store, reader)
+    return found
+
+
+def _index_problems(store: PostgresStore, reader: Reader) -> list[str]:
+    found = []
+    for (name,) in reader.execute(_BTREES).fetchall():
+        try:
+            reader.execute("SELECT bt_index_check(?::regclass)", (name,))
+        except Exception as error:
+            if isinstance(store.translate(error), Corrupt):
+                found.append(f"index check: {error}")
+            else:
+                raise
+    return found
+
+
+def optimize(log: EventLog) -> dict[str, int]:
+    """Vacuum and analyse every table of the log."""
+    store = _postgres(log)
+    with contextlib.closing(store.builder()) as session:
+        before = session.execute("SELECT pg_database_size(current_database())").fetchone()[0]
+        for row in session.execute(_TABLES).fetchall():
+            session.execute(f'VACUUM (ANALYZE) "{row[0]}"')
+        after = session.execute("SELECT pg_database_size(current_database())").fetchone()[0]
+    return {"before_bytes": before, "after_bytes": after}
+
+
+# backup
+
+
+def backup(log: EventLog, target: Path, progress: Progress | None) -> ChainReport:
+    """By ``pg_dump`` where there is one that knows this server, else as the log's own export.
+
+    The file is read back record by record before it takes its name. Raises Corrupt when it is not the log's.
+    """
+    store = _postgres(log)
+    fresh = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
+    os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    try:
+        head = log.head()
+        if progress is not None:
+            progress(0, None, "copying")
+        if dump.can_dump(store):
+            dump.write(store, fresh)
+        else:
+            with fresh.open("wb") as file:
+                jsonl.write(log.read(0, head.position), file, encode=jsonl.line, total=head.position, progress=progress)
+        report = _verify(fresh, head.position, progress)
+        if not report.ok or report.head.position < head.position:
+            raise Corrupt(f"the copy does not verify: {report.problem or 'records are missing'}")
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        os.link(fresh, target)
+        return report
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _records(source: Path) -> contextlib.AbstractContextManager[Iterator[Record]]:
+    """The records in a backup, whichever way it was made. Raises NotALog."""
+    with source.open("rb") as file:
+        start = file.read(16)
+    if start.startswith(dump.MAGIC):
+        return dump.records(source)
+    if start.startswith(b"SQLite format 3"):
+        raise NotALog(f"{source} is a SQLite file: bring it in with `eventlog db copy {source} URL`")
+    return lines.records(source)
+
+
+def _verify(source: Path, total: int, progress: Progress | None) -> ChainReport:
+    position, digest = 0, GENESIS
+    with _records(source) as records:
+        for record in records:
+            if record.position != position + 1 or record.hash != hash_of(digest, record.row):
+                return ChainReport(False, position, Head(position, digest), position + 1, "its hash differs")
+            position, digest = record.position, record.hash
+            if progress is not None and position % 5000 == 0:
+                progress(position, max(total, position), "verifying")
+    return ChainReport(True, position, Head(position, digest))
+
+
+def restore(source: Path, place: Place, *, force: bool, progress: Progress | None) -> ChainReport:
+    """Records go in one by one, checked against the chain; the database must not hold any before.
+
+    The tables are made from them when the log is next opened.
+    """
+    if not source.exists():
+        raise LogMissing(f"there is no backup at {source}")
+    log = EventLog(postgres_schema.open_store(_server(place)))
+    try:
+        head = log.head()
+        if head.position:
+            raise StoreError(
+                f"{place} holds a log already (version {head.position}); nothing was written. Restore into an empty "
+                "database, or into an empty schema (`?options=-csearch_path=NAME`)"
+            )
+        with _records(source) as records:
+            log.import_records(records, progress)
+        return log.verify(progress)
+    finally:
+        log.close()
+
+
+# the schema
+
+
+def _server(place: Place) -> Server:
+    if place.server is None:
+        raise StoreError(f"{place} is not in PostgreSQL")
+    return place.server
+
+
+def schema(place: Place) -> SchemaStatus:
+    """How a database's schema stands."""
+    with contextlib.closing(postgres_schema.open_for_schema(_server(place), writable=False)) as store:
+        return postgres_schema.status(store)
+
+
+def migrate(place: Place) -> None:
+    """Bring a database's schema up to date, put missing triggers back."""
+    with contextlib.closing(postgres_schema.open_for_schema(_server(place))) as store:
+        postgres_schema.migrate(store)
+
+
+def rollback(place: Place, to: int) -> None:
+    """Take a database's schema back. Refused while that would throw events away."""
+    with contextlib.closing(postgres_schema.open_for_schema(_server(place))) as store:
+        postgres_schema.rollback(store, to)
+
+
+def open_damaged(place: Place) -> EventLog:
+    """The records of a log whose triggers are not as they should be."""
+    return EventLog(postgres_schema.open_for_schema(_server(place), writable=False), writable=False)
