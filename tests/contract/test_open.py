@@ -169,7 +169,7 @@ def test_targets_name_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             assert log.path == path
 
 
-@pytest.mark.parametrize("target", ["", "a\0b", "postgres://host/db", "http://x/y", "mysql+x://a"])
+@pytest.mark.parametrize("target", ["", "a\0b", "postgresql+psycopg2://host/db", "http://x/y", "mysql+x://a"])
 def test_a_target_that_is_none_is_refused(target: str) -> None:
     with pytest.raises(InvalidInput):
         eventlog.open(target)
