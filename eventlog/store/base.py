@@ -108,6 +108,8 @@ class Selection(NamedTuple):
     streams: tuple[str, ...] | None = None
     categories: tuple[str, ...] | None = None
     types: tuple[str, ...] | None = None
+    part: tuple[int, int] | None = None
+    """(which, of how many): those streams whose last character's code point, divided by how many, leaves which."""
 
 
 pack_fixed = Pack(">qqqqq8i").pack
@@ -447,6 +449,10 @@ class Store(Protocol):
     @property
     def path(self) -> Path | None:
         """The log's file, where it has one."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether another process can open the same log by `url`."""
 
     def reader(self) -> AbstractContextManager[Reader]:
         """A short read; leave the context before doing anything slow."""

@@ -41,6 +41,7 @@ class MemoryStore:
 
     url = ":memory:"
     path: Path | None = None
+    shared = False
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)

@@ -80,6 +80,9 @@ class Session:
             conditions.append(f"({ranges or 'FALSE'})")
             for category in where.categories:
                 values.extend((category, f"{category}-", f"{category}."))  # type: ignore[arg-type]
+        if where.part is not None:
+            conditions.append("unicode(substr(stream, -1)) % ? = ?")
+            values.extend(where.part[::-1])
         sql = (
             f"SELECT {_ALL} FROM events WHERE {' AND '.join(conditions)} "
             f"ORDER BY {axis} {'DESC' if backwards else 'ASC'} LIMIT ?"
