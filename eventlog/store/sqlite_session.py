@@ -314,7 +314,7 @@ class BuildSession(_PrivateSession):
         # Lost in a power cut, what is built is built again; the swap that publishes it is durable with all before it.
         self.execute("PRAGMA synchronous = NORMAL")
         self.execute("PRAGMA wal_autocheckpoint = 8000")
-        self.execute("PRAGMA cache_size = -65536")
+        self.execute("PRAGMA cache_size = -16384")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
