@@ -74,7 +74,15 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def masked(self) -> str:
         """The URL, a password in it as ``***``; the pool is left out, it does not say where the log is."""
-        login = quote(self.user or "", safe="") + (f":{MASK}" if self.password is not None else "")
+        return self._url(MASK)
+
+    @property
+    def address(self) -> str:
+        """The URL for another program of ours to open, **the password in clear**."""
+        return self._url("" if self.password is None else quote(self.password.reveal(), safe=""))
+
+    def _url(self, password: str) -> str:
+        login = quote(self.user or "", safe="") + (f":{password}" if self.password is not None else "")
         socket = self.host.startswith("/")
         host = "" if socket else f"[{self.host}]" if ":" in self.host else quote(self.host, safe="")
         port = "" if self.port == DEFAULT_PORT else f":{self.port}"

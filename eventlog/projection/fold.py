@@ -356,13 +356,15 @@ class Folder:
         codec: Codec,
         groups: Sequence[Group],
         writing: Callable[[], AbstractContextManager[object]] = nullcontext,
+        part: tuple[int, int] | None = None,
     ) -> None:
         self._writer = writer
         self._codec = codec
         self._writing = writing
         self._groups = list(groups)
         self._sums: dict[Rollup, Deltas] = {rollup: {} for group in groups for rollup in group.rollups}
-        self._tags = tuple(dict.fromkeys(tag for group in groups for tag in group.tags))
+        tags = tuple(dict.fromkeys(tag for group in groups for tag in group.tags))
+        self._wanted = Selection(types=tags, part=part)
         self.failures: dict[str, Failure] = {}
 
     def fold(self, after: int, to: int, progress: Callable[[int], None] | None = None) -> None:
@@ -370,7 +372,7 @@ class Folder:
         start = after
         with no_collection():
             while after < to:
-                end, items = page(self._writer, self._codec, self._tags, after, to)
+                end, items = page(self._writer, self._codec, self._wanted, after, to)
                 self._apply(items, after, end)
                 after = end
                 if progress is not None:
@@ -422,9 +424,9 @@ def _split(groups: Sequence[Group], items: list[Item]) -> dict[Group, list[Item]
     return mine
 
 
-def page(reader: Reader, codec: Codec, tags: tuple[str, ...], after: int, to: int) -> tuple[int, list[Item]]:
-    """The next records of these types, and the position up to which they are all there are."""
-    rows = reader.records(after, to, Selection(types=tags), limit=PAGE)
+def page(reader: Reader, codec: Codec, wanted: Selection, after: int, to: int) -> tuple[int, list[Item]]:
+    """The next records that are wanted, and the position up to which they are all there are."""
+    rows = reader.records(after, to, wanted, limit=PAGE)
     end = to if len(rows) < PAGE else rows[-1][0]
     return end, decode(codec, rows)
 

@@ -226,7 +226,7 @@ class Projections:
             after, head = stored[group.root.name].position, tx.transaction.head.position
             if after >= head:
                 return 0
-            end, items = page(writer, self._codec, group.tags, after, head)
+            end, items = page(writer, self._codec, Selection(types=group.tags), after, head)
             rollups = moving(group, stored)
             made = apply(writer, group, rollups, items, end)
             save(writer, group, rollups, stored, end, made)

@@ -113,6 +113,8 @@ class Selection(NamedTuple):
     streams: tuple[str, ...] | None = None
     categories: tuple[str, ...] | None = None
     types: tuple[str, ...] | None = None
+    part: tuple[int, int] | None = None
+    """(which, of how many): those streams whose last character's code point, divided by how many, leaves which."""
 
 
 pack_fixed = Pack(">qqqqq8i").pack
@@ -467,6 +469,10 @@ class Store(Protocol):
     @property
     def longest_poll_s(self) -> float:
         """How long followers may pause when nothing happens: where asking costs, longer."""
+
+    @property
+    def address(self) -> str | None:
+        """The URL by which another process opens the same log, **a password in it in clear**; None: none can."""
 
     def reader(self) -> AbstractContextManager[Reader]:
         """A short read; leave the context before doing anything slow."""

@@ -45,6 +45,7 @@ class MemoryStore:
     path: Path | None = None
     swaps_under_readers = True
     longest_poll_s = 0.0
+    address: str | None = None
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)

@@ -90,6 +90,7 @@ class PostgresStore:
     ) -> None:
         self.server = server
         self.url = server.masked
+        self.address = server.address
         self.writable = writable
         self.timeout_s = timeout_s
         self.schema = ""

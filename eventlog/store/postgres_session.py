@@ -82,6 +82,9 @@ class Reader(SqlReader):
         nullable = any(column.name == name and column.nullable for column in table.columns)
         return f"{order} NULLS {'LAST' if descending else 'FIRST'}" if nullable else order
 
+    def _share(self) -> str:
+        return "ascii(right(stream, 1)) % ? = ?"
+
     def _has(self, name: str) -> str:
         # Reading JSON text with an escaped NUL raises, so such an object has nothing that could be asked for.
         return f"CASE WHEN strpos({name}::text, '\\u0000') > 0 THEN FALSE ELSE {name} ->> ? = ? END"

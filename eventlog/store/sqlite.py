@@ -81,6 +81,8 @@ class SQLiteStore:
     def __init__(self, path: Path, *, writable: bool = True, timeout_s: float = LOCK_TIMEOUT_S, vfs: str = "") -> None:
         self.path = path
         self.url = f"sqlite:///{path}"
+        # In a URL these two mean something else, and nothing but a file stands in it.
+        self.address = None if vfs or "%" in self.url or "?" in self.url else self.url
         self.writable = writable
         self.timeout_s = timeout_s
         self._vfs = f"&vfs={quote(vfs)}" if vfs else ""
