@@ -117,6 +117,7 @@ def test_a_log_for_reading_reads_and_refuses_to_write(open_log: OpenLog) -> None
 
 
 @pytest.mark.shared
+@pytest.mark.unmade
 def test_a_log_for_reading_answers_even_when_tables_lag_or_were_never_made(open_log: OpenLog) -> None:
     log = open_log(projections="off")
     log.append("run-1", eventlog.events.runs.RunStarted(command="x"))
