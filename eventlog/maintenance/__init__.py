@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from eventlog.errors import EventLogError, StoreError
+from eventlog.errors import EventLogError, InvalidInput, StoreError
 from eventlog.log import ChainReport, EventLog
 from eventlog.place import Place
 from eventlog.projection.machine import checkpoints
@@ -50,8 +50,10 @@ class Upkeep(Protocol):
 def of(kind: str) -> Upkeep:
     """The upkeep of a kind of place or store. Raises StoreError for logs in memory."""
     if kind == "postgresql":
-        from eventlog.maintenance import postgres
-
+        try:
+            from eventlog.maintenance import postgres
+        except ImportError as error:
+            raise InvalidInput("PostgreSQL needs pip install 'execution-eventlog[postgres]'") from error
         return postgres
     if kind == "file":
         from eventlog.maintenance import sqlite

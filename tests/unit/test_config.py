@@ -814,7 +814,7 @@ def test_the_spool_of_a_recorder_names_its_log_without_the_password() -> None:
 
 
 def test_without_its_store_postgresql_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "eventlog.store.postgres", None)
+    monkeypatch.setitem(sys.modules, "eventlog.store.postgres_schema", None)
     with pytest.raises(InvalidInput, match=r"pip install 'execution-eventlog\[postgres\]'"):
         eventlog.open(f"postgresql://u:{quote(PASSWORD)}@127.0.0.1:1/d")
 
@@ -890,8 +890,6 @@ def test_the_command_line_tells_a_mistake_in_one_line(tmp_path: Path) -> None:
         assert "%40" in told
         assert "ub4dor" not in told
     assert eventlog_says("--db", "", "runs", "list")[0] == 1
-    status, told = eventlog_says("--db", "postgresql://h/d", "db", "restore", sys.executable)
-    assert (status, told.splitlines()[-1]) == (2, "error: A log in PostgreSQL is no file.")
     status, told = eventlog_says("--db", ":memory:", "db", "restore", sys.executable)
     assert (status, told.splitlines()[-1]) == (2, "error: A log in memory is no file.")
 
