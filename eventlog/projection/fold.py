@@ -207,12 +207,13 @@ def _plan_entity(
     reader: Reader, entity: Entity[Any], items: Sequence[Item], made: Plan, known: dict[Any, Any]
 ) -> list[Change]:
     keys = key_map(entity, items)
-    wanted = [key for key in dict.fromkeys(keys.values()) if key is not None]
-    if missing := [(key,) for key in wanted if key not in known]:
-        loaded = reader.load(entity.table, missing)
-        known.update((key[0], loaded.get(key)) for key in missing)
-    before = {key: known[key] for key in wanted}
-    rows = dict(before)
+    if missing := [key for key in keys.values() if key is not None and key not in known]:
+        # A stream that begins here has no row yet.
+        begun = {keys[record.stream] for record, _ in items if record.version == 1}
+        loaded = reader.load(entity.table, [(key,) for key in missing if key not in begun])
+        known.update((key, loaded.get((key,))) for key in missing)
+    before = {key: known[key] for key in keys.values() if key is not None}
+    rows = before.copy()
     made.failure = evolve_all(entity, items, keys, rows)
     changes: list[Change] = []
     for key, row in rows.items():
