@@ -103,10 +103,11 @@ class Inline:
         self._active = None
 
     def forget_streams(self, streams: Collection[str]) -> None:
-        for group, rows in self._rows.items():
-            if isinstance(group.root, Entity):
+        for one in {one for ones in (self._active or {}).values() for one in ones}:
+            root = one.group.root
+            if isinstance(root, Entity):
                 for stream in streams:
-                    rows.pop(group.root.key_of(stream), None)
+                    one.known.pop(root.key_of(stream), None)
 
     def apply(self, writer: Writer, items: list[Item], old: int, new: int, careful: bool) -> None:
         active = self._load(writer, old) if self._active is None else self._active
