@@ -37,10 +37,10 @@ def _batches(bench: Bench) -> Iterator[Figure]:
 
     floor, *ours = interleave(
         size.rounds,
-        _turns(lambda part: _insert(table, part), chunks(rows, block)),
-        _turns(lambda part: _append(deferred, part), chunks(mixed, size.batch_commits)),
-        _turns(lambda part: _append(inline, part), chunks(mixed, size.batch_commits)),
-        _turns(lambda part: _append(imported, part), chunks(single, size.batch_commits)),
+        turns(lambda part: _insert(table, part), chunks(rows, block)),
+        turns(lambda part: append_all(deferred, part), chunks(mixed, size.batch_commits)),
+        turns(lambda part: append_all(inline, part), chunks(mixed, size.batch_commits)),
+        turns(lambda part: append_all(imported, part), chunks(single, size.batch_commits)),
     )
     for log in (deferred, inline, imported):
         log.close()
@@ -69,7 +69,7 @@ def _durable_singles(bench: Bench) -> Iterator[Figure]:
         floor, ours = interleave(
             count,
             lambda: raw.insert(table, (next(next_row),)),
-            lambda: _append_one(log, next(next_burst), "full"),
+            lambda: append_one(log, next(next_burst), "full"),
         )
     table.close()
     yield Figure(
@@ -82,7 +82,7 @@ def _durable_singles(bench: Bench) -> Iterator[Figure]:
         ratio=over(ours, floor),
         bar=2.0,
         sense="<=",
-        detail=_quantiles(ours, floor),
+        detail=quantiles(ours, floor),
     )
 
 
@@ -101,7 +101,7 @@ def _process_singles(bench: Bench) -> Iterator[Figure]:
 
         def our_block() -> None:
             for burst in islice(next_burst, block):
-                _append_one(log, burst, "process")
+                append_one(log, burst, "process")
 
         floor, ours = interleave(size.rounds, floor_block, our_block)
     table.close()
@@ -126,7 +126,7 @@ def _rows(bench: Bench, events: int, *, singles: bool) -> list[raw.Row]:
     return raw.rows_of(path)
 
 
-def _turns(do: Callable[[Sequence[T]], None], parts: Iterable[Sequence[T]]) -> Callable[[], None]:
+def turns(do: Callable[[Sequence[T]], None], parts: Iterable[Sequence[T]]) -> Callable[[], None]:
     """Each call does the next part."""
     waiting = iter(list(parts))
     return lambda: do(next(waiting))
@@ -137,14 +137,17 @@ def _insert(table: raw.Connection, rows: Sequence[raw.Row]) -> None:
         raw.insert(table, part)
 
 
-def _append(log: Log, batches: Sequence[list[Append]]) -> None:
+def append_all(log: Log, batches: Sequence[list[Append]]) -> None:
+    """Each list in one commit."""
     for batch in batches:
         log.append_many(batch)
 
 
-def _append_one(log: Log, burst: workload.Burst, durability: Durability) -> None:
+def append_one(log: Log, burst: workload.Burst, durability: Durability = "full") -> None:
+    """The first event of a burst."""
     log.append(burst.stream, burst.events[0], occurred_at=burst.occurred_at, durability=durability)
 
 
-def _quantiles(ours: Timing, floor: Timing) -> str:
+def quantiles(ours: Timing, floor: Timing) -> str:
+    """Both sides' p99, as text."""
     return f"p99 {ours.quantile(0.99) * 1e6:,.0f} µs, raw p99 {floor.quantile(0.99) * 1e6:,.0f} µs"

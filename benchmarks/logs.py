@@ -49,7 +49,7 @@ class Bench:
         return self._made[name]
 
 
-def opened(path: Path, projections: str = "deferred") -> Log:
+def opened(path: Path | str, projections: str = "deferred") -> Log:
     """A log that knows the user's own event types."""
     return eventlog.open(path, events=APP_EVENTS, projections=projections)
 

@@ -93,11 +93,11 @@ def fetch(connection: sqlite3.Connection) -> None:
     deque(connection.execute(FETCH), maxlen=0)
 
 
-def rows_of(path: Path) -> list[Row]:
-    """All rows of a log, to be inserted again."""
+def rows_of(path: Path, limit: int = -1) -> list[Row]:
+    """The rows of a log, all or the first ones, to be inserted again."""
     connection = read_only(path)
     try:
-        return connection.execute(FETCH).fetchall()
+        return connection.execute(f"{FETCH} LIMIT ?", (limit,)).fetchall()
     finally:
         connection.close()
 

@@ -22,7 +22,7 @@ def run(bench: Bench) -> Iterator[Figure]:
     events = size.log_events
     rounds = max(3, min(size.rounds, 7))
     with opened(bench.mixed(events)) as log:
-        short, resumed = _measure(rounds, log)
+        short, resumed = measure(rounds, log)
         touched = sum(1 for _ in log.read(after=events - UNDONE))
     yield Figure(
         id="rollback",
@@ -56,7 +56,8 @@ def _longer(long_path: Path, events: int, short_path: Path, rounds: int) -> Figu
     )
 
 
-def _measure(rounds: int, log: Log) -> tuple[Timing, Timing]:
+def measure(rounds: int, log: Log) -> tuple[Timing, Timing]:
+    """Rollback and resume in turns."""
     rolled, resumed = interleave(rounds, *_steps(log))
     return rolled, resumed
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from benchmarks import workload
-from benchmarks.harness import Figure, interleave, over
+from benchmarks.harness import Figure, Size, interleave, over
 from benchmarks.logs import Bench, opened
 from benchmarks.workload import Burst
 from eventlog import Log
@@ -16,28 +16,32 @@ RUNS_APART = 10_000
 
 def run(bench: Bench) -> Iterator[Figure]:
     """Group commit: how much faster many threads are than one."""
-    size = bench.size
+    with opened(bench.fresh("threads"), "inline") as log:
+        yield measure(log, bench.size, "threads.durable", bar=3.0)
+
+
+def measure(log: Log, size: Size, name: str, *, bar: float) -> Figure:
+    """As many events from one thread and from all, in turns."""
     rounds = min(size.rounds, 5)
     share = max(1, size.singles // size.threads)
     count = share * size.threads
     alone = iter([_histories(1, count, turn) for turn in range(rounds)])
     together = iter([_histories(size.threads, share, rounds + turn) for turn in range(rounds)])
-    with opened(bench.fresh("threads"), "inline") as log:
-        one, many = interleave(
-            rounds,
-            lambda: _append_all(log, next(alone)),
-            lambda: _append_all(log, next(together)),
-        )
+    one, many = interleave(
+        rounds,
+        lambda: _append_all(log, next(alone)),
+        lambda: _append_all(log, next(together)),
+    )
     rate, one_rate = count / many.median, count / one.median
-    yield Figure(
-        id="threads.durable",
+    return Figure(
+        id=name,
         what=f"{size.threads} threads, one durable append each call, inline",
         unit="events/s",
         ours=rate,
         raw=one_rate,
         against="one thread",
         ratio=over(one, many),
-        bar=3.0,
+        bar=bar,
     )
 
 

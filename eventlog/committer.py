@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
 from struct import error as StructError
@@ -168,14 +169,14 @@ class Transaction:
 
     def append_all(self, appends: Sequence[Prepared]) -> list[Appended]:
         """Several appends, with one look at the store for the versions of all streams."""
-        unknown = {prepared[0] for prepared in appends} - self._versions.keys()
-        if len(unknown) > 1 and len(self._versions) + len(unknown) <= MAX_KNOWN_STREAMS:
-            self._versions.update(self.writer.stream_versions(list(unknown)))
+        self._look_up({prepared[0] for prepared in appends})
         append = self.append
         return [append(prepared) for prepared in appends]
 
     def append_rows(self, rows: Sequence[RecordRow], events: Sequence[Event | UnknownEvent]) -> int:
         """Add records as they stand in another log; each must continue the chain. Returns how many."""
+        with suppress(UnicodeError):  # told of the row that has it, below
+            self._look_up({row[1] for row in rows})
         for row in rows:
             if not self._continues(row):
                 raise Conflict(
@@ -226,6 +227,12 @@ class Transaction:
         self.flush()
         rows = self.writer.records(after, None, Selection(streams=(stream,), types=types), in_stream=True)
         return [Record(*row, self._codec) for row in rows]
+
+    def _look_up(self, streams: set[str]) -> None:
+        """Learn the versions of streams, all at once."""
+        unknown = streams - self._versions.keys()
+        if len(unknown) > 1 and len(self._versions) + len(unknown) <= MAX_KNOWN_STREAMS:
+            self._versions.update(self.writer.stream_versions(list(unknown)))
 
     def _version(self, stream: str) -> int:
         if len(self._versions) > MAX_KNOWN_STREAMS:
@@ -551,8 +558,9 @@ class Committer:
         transaction = self.begin(durability, careful=careful)
         try:
             for request in batch:
-                if request.pure:
-                    self._append_only(request, transaction)
+                # Alone in its transaction, work that fails takes nothing of others' with it.
+                if request.pure or len(batch) == 1:
+                    self._plainly(request, transaction)
                 else:
                     self._nested(request, transaction)
             self._planned = transaction.head
@@ -567,7 +575,7 @@ class Committer:
         else:
             self.rollback(transaction)
 
-    def _append_only(self, request: Request[Any], transaction: Transaction) -> None:
+    def _plainly(self, request: Request[Any], transaction: Transaction) -> None:
         mark = transaction.mark()
         try:
             request.result = request.work(transaction)

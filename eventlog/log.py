@@ -237,7 +237,7 @@ class EventLog:
     def _import(self, records: list[Record]) -> int:
         rows: list[RecordRow] = [record.row for record in records]
         try:
-            events = [self.codec.encode_raw(row[3], row[4], row[11].encode())[4] for row in rows]
+            events = [self.codec.check(row[3], row[4], row[11]) for row in rows]
         except UnicodeEncodeError as error:
             raise InvalidEvent(f"a record's data is not valid Unicode: {error}") from error
         return self._submit(lambda transaction: transaction.append_rows(rows, events), "full", pure=True)

@@ -10,8 +10,20 @@ from typing import Any
 import psycopg
 from psycopg import Cursor
 
-from eventlog.store.base import COLUMNS, Head, Key, RecordRow, Table, Values
-from eventlog.store.sql import ALL, STREAM_VERSION, SqlReader, SqlWriter, adding, insert_sql, key_is, names, quoted
+from eventlog.codec import to_json
+from eventlog.store.base import COLUMNS, Head, Key, RecordRow, Selection, Table, Values
+from eventlog.store.sql import (
+    ALL,
+    STREAM_VERSION,
+    SqlReader,
+    SqlWriter,
+    adding,
+    insert_sql,
+    key_is,
+    names,
+    quoted,
+    zeros,
+)
 
 Connection = psycopg.Connection[Any]
 _STREAM_VERSIONS = f"SELECT s, coalesce(({STREAM_VERSION.replace('?', 's')}), 0) FROM unnest(?::text[]) AS s"
@@ -45,6 +57,16 @@ def held(values: Sequence[Any]) -> Sequence[Any]:
     return values
 
 
+def held_rows(table: Table, rows: Sequence[Values]) -> Sequence[Sequence[Any]]:
+    """As `held`, for rows of a table: where text is looked at all at once, none of it is found to need anything."""
+    texts = [index for index, column in enumerate(table.columns) if column.kind == "text"]
+    try:
+        text = "".join([cell for row in rows for index in texts if (cell := row[index])])
+    except TypeError:
+        text = _MARK  # the server says what is wrong with it
+    return [held(row) for row in rows] if "\0" in text or _MARK in text else rows
+
+
 def _hold(text: str) -> str:
     if "\0" not in text and text[:1] != _MARK:
         return text
@@ -69,6 +91,28 @@ class Reader(SqlReader):
         if any(type(value) is str and value[:1] == _MARK for value in values):
             return tuple([_plain(value) if type(value) is str and value[:1] == _MARK else value for value in values])
         return values
+
+    def records(
+        self,
+        after: int,
+        to: int | None,
+        where: Selection,
+        *,
+        backwards: bool = False,
+        limit: int | None = None,
+        in_stream: bool = False,
+    ) -> list[RecordRow]:
+        if limit is None or in_stream or where.streams is not None or where.categories is not None:
+            return super().records(after, to, where, backwards=backwards, limit=limit, in_stream=in_stream)
+        # Asked for the first of many, a server that has no statistics of the table yet reads and sorts them all.
+        rows: list[RecordRow] = []
+        low, high, span = after, self.head().position if to is None else to, 2 * limit
+        while low < high and len(rows) < limit:
+            start, end = (max(low, high - span), high) if backwards else (low, min(high, low + span))
+            rows += super().records(start, end, where, backwards=backwards, limit=limit - len(rows))
+            low, high = (low, start) if backwards else (end, high)
+            span *= 4
+        return rows
 
     def stream_versions(self, streams: Sequence[str]) -> dict[str, int]:
         return dict(self.execute(_STREAM_VERSIONS, (list(streams),)).fetchall())
@@ -106,13 +150,17 @@ class Writer(Reader, SqlWriter):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self.executemany = self._executemany
+        # One for all: making a cursor costs as much as sending a statement.
+        self._cursor = connection.cursor()
+
+    def _execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor[Any]:
+        return self._cursor.execute(translated(sql), held(values))
 
     def _executemany(self, sql: str, rows: Sequence[Values], /) -> None:
         if len(rows) == 1:
             self.execute(sql, rows[0])
         elif rows:
-            with self.connection.cursor() as cursor:
-                cursor.executemany(translated(sql), [held(row) for row in rows])
+            self._cursor.executemany(translated(sql), [held(row) for row in rows])
 
     def refuses(self, error: Exception) -> bool:
         if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
@@ -133,8 +181,8 @@ class Writer(Reader, SqlWriter):
         else:
             self._copy(_COPY_RECORDS, rows)
 
-    def _copy(self, sql: str, rows: Iterable[Values]) -> None:
-        with self.connection.cursor() as cursor, cursor.copy(sql.encode()) as copy:
+    def _copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        with self._cursor.copy(sql.encode()) as copy:
             write = copy.write_row
             for row in rows:
                 write(row)
@@ -165,7 +213,7 @@ class Writer(Reader, SqlWriter):
 
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
         if len(rows) >= BULK:
-            self._copy(f"COPY {quoted(table.name)} ({names(table)}) FROM STDIN", [held(row) for row in rows])  # type: ignore[misc]
+            self._copy(f"COPY {quoted(table.name)} ({names(table)}) FROM STDIN", held_rows(table, rows))
         elif rows:
             places = ", ".join([_places(table)] * len(rows))
             self.execute(insert_sql(table, places), [value for row in rows for value in row])
@@ -173,19 +221,10 @@ class Writer(Reader, SqlWriter):
     def update(self, table: Table, columns: tuple[int, ...], rows: Sequence[Values]) -> None:
         self.executemany(_update_sql(table, columns), rows)
 
-    def _add(self, table: Table, deltas: Sequence[Values]) -> None:
-        if len(deltas) < BULK:
-            places = ", ".join([_places(table)] * len(deltas))
-            self.execute(insert_sql(table, places) + adding(table), [value for row in deltas for value in row])
-            return
-        staged = table.renamed(f"{table.name}__adding")
-        self.execute(f"CREATE TEMP TABLE {quoted(staged.name)} (LIKE {quoted(table.name)})")
-        self.insert(staged, deltas)
-        self.execute(
-            f"INSERT INTO {quoted(table.name)} ({names(table)}) "
-            f"SELECT {names(table)} FROM {quoted(staged.name)}{adding(table)}"
-        )
-        self.execute(f"DROP TABLE {quoted(staged.name)}")
+    def add(self, table: Table, deltas: Sequence[Values]) -> None:
+        if deltas:
+            rows = to_json([dict(zip(table.names, row, strict=True)) for row in held_rows(table, deltas)]).decode()
+            self.delete(table, [self.plain(key) for key in self.execute(_add_sql(table), (rows,)).fetchall()])
 
 
 class Private(Writer):
@@ -233,7 +272,7 @@ class Scratch(Private):
     def touch(self, table: Table, keys: Iterable[Key], rows: Iterable[Values]) -> None:
         touched = table.renamed(f"{table.name}__touched")
         columns = ", ".join(quoted(key) for key in table.key)
-        self._copy(f"COPY {quoted(touched.name)} ({columns}) FROM STDIN", [held(key) for key in dict.fromkeys(keys)])  # type: ignore[misc]
+        self._copy(f"COPY {quoted(touched.name)} ({columns}) FROM STDIN", [held(key) for key in dict.fromkeys(keys)])
         self.insert(table.renamed(f"{table.name}__folded"), list(rows))
 
     def cut(self, table: Table, position: int) -> None:
@@ -280,6 +319,19 @@ def _places(table: Table) -> str:
 def _place(kind: str) -> str:
     # Bound as they are, a fraction would be rounded to fit an integer, and a number refused as text: not so with COPY.
     return {"int": "?::text::bigint", "text": "?::text"}.get(kind, "?")
+
+
+@lru_cache(maxsize=256)
+def _add_sql(table: Table) -> str:
+    """Numbers added to however many rows, given as one JSON text; answers with the keys of those left with nothing."""
+    keys = ", ".join(quoted(key) for key in table.key)
+    typed = ", ".join(f"{quoted(column.name)} {_SQL_TYPES[column.kind]}" for column in table.columns)
+    # In the order of the index neighbours are found together, and two who add at once do not wait for each other.
+    return (
+        f"WITH added AS (INSERT INTO {quoted(table.name)} ({names(table)}) SELECT {names(table)} "
+        f"FROM json_to_recordset(?::json) AS given ({typed}) ORDER BY {keys}{adding(table)} "
+        f"RETURNING {names(table)}) SELECT {keys} FROM added WHERE {zeros(table)}"
+    )
 
 
 @lru_cache(maxsize=512)

@@ -261,14 +261,11 @@ class SqlWriter(SqlReader):
     def add(self, table: Table, deltas: Sequence[Values]) -> None:
         if not deltas:
             return
-        self._add(table, deltas)
+        self.executemany(add_sql(table), deltas)
         first = len(table.key)
         fallen = [row[:first] for row in deltas if any(number < 0 for number in row[first:])]
         if fallen:
-            self.executemany(_delete_zero_sql(table), fallen)
-
-    def _add(self, table: Table, deltas: Sequence[Values]) -> None:
-        self.executemany(add_sql(table), deltas)
+            self.executemany(f"DELETE FROM {quoted(table.name)} WHERE {key_is(table)} AND {zeros(table)}", fallen)
 
     def savepoint(self) -> None:
         self.execute("SAVEPOINT nested")
@@ -349,6 +346,6 @@ def add_sql(table: Table) -> str:
 
 
 @lru_cache(maxsize=256)
-def _delete_zero_sql(table: Table) -> str:
-    zeros = " AND ".join(f"{quoted(name)} = 0" for name in table.measures)
-    return f"DELETE FROM {quoted(table.name)} WHERE {key_is(table)} AND {zeros}"
+def zeros(table: Table) -> str:
+    """A rollup's row of which nothing is left."""
+    return " AND ".join(f"{quoted(name)} = 0" for name in table.measures)
