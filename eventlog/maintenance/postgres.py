@@ -41,16 +41,16 @@ _DEADLOCKS = "SELECT deadlocks, coalesce(checksum_failures, 0) FROM pg_stat_data
 _TABLES = (
     "SELECT c.relname, greatest(c.reltuples, 0)::bigint, pg_table_size(c.oid), pg_indexes_size(c.oid), "
     "coalesce(s.n_dead_tup, 0) FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid "
-    "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' ORDER BY c.relname"
+    "WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'r' ORDER BY c.relname"
 )
 _INVALID = (
     "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid = indrelid "
-    "WHERE c.relnamespace = current_schema()::regnamespace AND NOT indisvalid"
+    "WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND NOT indisvalid"
 )
 _AMCHECK = "SELECT 1 FROM pg_extension WHERE extname = 'amcheck'"
 _BTREES = (
     "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam "
-    "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'i' AND a.amname = 'btree'"
+    "WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'i' AND a.amname = 'btree'"
 )
 
 
