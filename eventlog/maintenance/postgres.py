@@ -41,16 +41,24 @@ _WAITING = (
     "FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()"
 )
 _DEADLOCKS = "SELECT deadlocks, coalesce(checksum_failures, 0) FROM pg_stat_database WHERE datname = current_database()"
+# Asking for the size of a table waits for whoever has it to himself, as a migration has; then it is not told.
 _TABLES = (
-    "SELECT c.relname, greatest(c.reltuples, 0)::bigint, pg_table_size(c.oid), pg_indexes_size(c.oid), "
-    "coalesce(s.n_dead_tup, 0) FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid "
+    "SELECT c.relname, greatest(c.reltuples, 0)::bigint, "
+    "CASE WHEN locked.yes THEN NULL ELSE pg_table_size(c.oid) END, "
+    "CASE WHEN locked.yes THEN NULL ELSE pg_indexes_size(c.oid) END, coalesce(s.n_dead_tup, 0) "
+    "FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid, LATERAL (SELECT EXISTS (SELECT 1 "
+    "FROM pg_locks l WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock') AS yes) locked "
     "WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'r' ORDER BY c.relname"
 )
 _INVALID = (
     "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid = indrelid "
     "WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND NOT indisvalid"
 )
-_AMCHECK = "SELECT 1 FROM pg_extension WHERE extname = 'amcheck'"
+_AMCHECK = (
+    "SELECT quote_ident(n.nspname) || '.bt_index_check' FROM pg_extension e JOIN pg_namespace n "
+    "ON n.oid = e.extnamespace WHERE extname = 'amcheck' AND has_schema_privilege(n.oid, 'USAGE')"
+)
+_MAY = "SELECT has_function_privilege(? || '(regclass)', 'EXECUTE')"
 _BTREES = (
     "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam "
     "WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'i' AND a.amname = 'btree'"
@@ -66,7 +74,8 @@ def _postgres(log: EventLog) -> PostgresStore:
 def status(log: EventLog) -> dict[str, Any]:
     """Connections of the server and of this process's pool, sizes, dead rows, locks, deadlocks, settings.
 
-    ``tables``: rows as the server estimates them, bytes of the table and of its indexes, dead rows.
+    ``tables``: rows as the server estimates them, bytes of the table and of its indexes (None while somebody has the
+    table to himself), dead rows.
     """
     store = _postgres(log)
     with store.reader() as reader:
@@ -108,23 +117,24 @@ def _advice(settings: dict[str, str]) -> str | None:
 
 
 def problems(log: EventLog, progress: Progress | None) -> list[str]:
-    """Triggers, indexes that are not valid, failed page checksums; index order where ``amcheck`` is installed."""
+    """Triggers, invalid indexes, failed page checksums; index order where ``amcheck`` is there and may be used."""
     store = _postgres(log)
     found = postgres_schema.trigger_problems(store)
     with store.reader() as reader:
         found += [f"the index {name} is not valid" for (name,) in reader.execute(_INVALID).fetchall()]
         failures = reader.execute(_DEADLOCKS).fetchone()[1]
         found += [f"{failures} pages had a wrong checksum when they were read"] if failures else []
-        if reader.execute(_AMCHECK).fetchone():
-            found += _index_problems(store, reader)
+        installed = reader.execute(_AMCHECK).fetchone()
+        if installed and reader.execute(_MAY, installed).fetchone()[0]:
+            found += _index_problems(store, reader, installed[0])
     return found
 
 
-def _index_problems(store: PostgresStore, reader: Reader) -> list[str]:
+def _index_problems(store: PostgresStore, reader: Reader, check: str) -> list[str]:
     found = []
     for (name,) in reader.execute(_BTREES).fetchall():
         try:
-            reader.execute("SELECT bt_index_check(?::regclass)", (name,))
+            reader.execute(f"SELECT {check}(?::regclass)", (name,))
         except Exception as error:
             if isinstance(store.translate(error), Corrupt):
                 found.append(f"index check: {error}")
