@@ -206,9 +206,11 @@ def copy(state: State, view: View, source: str, target: str, no_verify: bool) ->
     """Copy the log SOURCE to TARGET (paths or URLs), from a file to PostgreSQL or back: same records, same head.
 
     Others may go on writing to SOURCE. Interrupted, or repeated later, it goes on where it was. TARGET must be empty or
-    the beginning of SOURCE. At the end the heads are compared, and the tables of TARGET made and verified.
+    the beginning of SOURCE. At the end the heads are compared, and the tables of TARGET made and verified; those that
+    were rolled back before stay so, and are told.
     """
     import eventlog
+    from eventlog.maintenance.copy import behind
     from eventlog.maintenance.copy import copy as copy_log
 
     with bar() as progress:
@@ -219,9 +221,14 @@ def copy(state: State, view: View, source: str, target: str, no_verify: bool) ->
             done = copy_log(old, new, progress)
         with eventlog.open(target, progress=progress) as new:
             different = [] if no_verify else new.projections.verify(progress=progress)
-    found = {**done._asdict(), "verified": not no_verify, "differences": len(different)}
-    view.item(found, [(name, str(value)) for name, value in found.items()])
-    if different:
+            stopped = behind(new.projections.status())
+    found = {**done._asdict(), "verified": not no_verify, "differences": len(different), "behind": stopped}
+    lines = [(name, str(value)) for name, value in found.items() if name != "behind"]
+    if stopped:
+        told = [f"{name}: {why}" for name, why in stopped.items()]
+        lines.append(("behind", "\n".join([*told, "`eventlog projections resume` lets them go on"])))
+    view.item(found, lines)
+    if different or any(why.startswith("failed") for why in stopped.values()):
         sys.exit(1)
 
 

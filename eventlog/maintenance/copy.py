@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from eventlog.errors import Conflict
 from eventlog.log import EventLog
+from eventlog.projection.manager import ProjectionStatus
 from eventlog.store.base import Head, Progress, Selection
 
 BATCH = 5000
@@ -71,3 +73,16 @@ def _head_at(log: EventLog, position: int) -> Head:
     with log.reader() as reader:
         rows = reader.records(position - 1, position, Selection()) if position else []
     return Head(rows[0][0], rows[0][13], rows[0][6]) if rows else Head(0, bytes(32))
+
+
+def behind(projections: Iterable[ProjectionStatus]) -> dict[str, str]:
+    """The tables that are not what the whole log says, and why not: rolled back before, failed, made by other code."""
+    told = {}
+    for one in projections:
+        if one.state == "failed":
+            told[one.name] = f"failed at position {one.error_position}: {one.error}"
+        elif one.state == "live" and one.lag:
+            told[one.name] = f"stopped at position {one.position}"
+        elif one.state != "live":
+            told[one.name] = one.state if one.position is None else f"{one.state} at position {one.position}"
+    return told

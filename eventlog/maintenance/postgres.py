@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from struct import error as StructError
 from typing import Any
 
-from eventlog.errors import Corrupt, LogMissing, NotALog, StoreError
+from eventlog.errors import Corrupt, InvalidInput, LogMissing, NotALog, StoreError
 from eventlog.exporters import jsonl
 from eventlog.importers import jsonl as lines
 from eventlog.log import ChainReport, EventLog
@@ -38,19 +41,27 @@ _WAITING = (
     "FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()"
 )
 _DEADLOCKS = "SELECT deadlocks, coalesce(checksum_failures, 0) FROM pg_stat_database WHERE datname = current_database()"
+# Asking for the size of a table waits for whoever has it to himself, as a migration has; then it is not told.
 _TABLES = (
-    "SELECT c.relname, greatest(c.reltuples, 0)::bigint, pg_table_size(c.oid), pg_indexes_size(c.oid), "
-    "coalesce(s.n_dead_tup, 0) FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid "
-    "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' ORDER BY c.relname"
+    "SELECT c.relname, greatest(c.reltuples, 0)::bigint, "
+    "CASE WHEN locked.yes THEN NULL ELSE pg_table_size(c.oid) END, "
+    "CASE WHEN locked.yes THEN NULL ELSE pg_indexes_size(c.oid) END, coalesce(s.n_dead_tup, 0) "
+    "FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid, LATERAL (SELECT EXISTS (SELECT 1 "
+    "FROM pg_locks l WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock') AS yes) locked "
+    "WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'r' ORDER BY c.relname"
 )
 _INVALID = (
     "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid = indrelid "
-    "WHERE c.relnamespace = current_schema()::regnamespace AND NOT indisvalid"
+    "WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND NOT indisvalid"
 )
-_AMCHECK = "SELECT 1 FROM pg_extension WHERE extname = 'amcheck'"
+_AMCHECK = (
+    "SELECT quote_ident(n.nspname) || '.bt_index_check' FROM pg_extension e JOIN pg_namespace n "
+    "ON n.oid = e.extnamespace WHERE extname = 'amcheck' AND has_schema_privilege(n.oid, 'USAGE')"
+)
+_MAY = "SELECT has_function_privilege(? || '(regclass)', 'EXECUTE')"
 _BTREES = (
     "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam "
-    "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'i' AND a.amname = 'btree'"
+    "WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'i' AND a.amname = 'btree'"
 )
 
 
@@ -63,7 +74,8 @@ def _postgres(log: EventLog) -> PostgresStore:
 def status(log: EventLog) -> dict[str, Any]:
     """Connections of the server and of this process's pool, sizes, dead rows, locks, deadlocks, settings.
 
-    ``tables``: rows as the server estimates them, bytes of the table and of its indexes, dead rows.
+    ``tables``: rows as the server estimates them, bytes of the table and of its indexes (None while somebody has the
+    table to himself), dead rows.
     """
     store = _postgres(log)
     with store.reader() as reader:
@@ -105,23 +117,24 @@ def _advice(settings: dict[str, str]) -> str | None:
 
 
 def problems(log: EventLog, progress: Progress | None) -> list[str]:
-    """Triggers, indexes that are not valid, failed page checksums; index order where ``amcheck`` is installed."""
+    """Triggers, invalid indexes, failed page checksums; index order where ``amcheck`` is there and may be used."""
     store = _postgres(log)
     found = postgres_schema.trigger_problems(store)
     with store.reader() as reader:
         found += [f"the index {name} is not valid" for (name,) in reader.execute(_INVALID).fetchall()]
         failures = reader.execute(_DEADLOCKS).fetchone()[1]
         found += [f"{failures} pages had a wrong checksum when they were read"] if failures else []
-        if reader.execute(_AMCHECK).fetchone():
-            found += _index_problems(store, reader)
+        installed = reader.execute(_AMCHECK).fetchone()
+        if installed and reader.execute(_MAY, installed).fetchone()[0]:
+            found += _index_problems(store, reader, installed[0])
     return found
 
 
-def _index_problems(store: PostgresStore, reader: Reader) -> list[str]:
+def _index_problems(store: PostgresStore, reader: Reader, check: str) -> list[str]:
     found = []
     for (name,) in reader.execute(_BTREES).fetchall():
         try:
-            reader.execute("SELECT bt_index_check(?::regclass)", (name,))
+            reader.execute(f"SELECT {check}(?::regclass)", (name,))
         except Exception as error:
             if isinstance(store.translate(error), Corrupt):
                 found.append(f"index check: {error}")
@@ -145,7 +158,7 @@ def optimize(log: EventLog) -> dict[str, int]:
 
 
 def backup(log: EventLog, target: Path, progress: Progress | None) -> ChainReport:
-    """By ``pg_dump`` where there is one that knows this server, else as the log's own export.
+    """By ``pg_dump`` where there is one that knows this server, else as the log's own export, compressed by gzip.
 
     The file is read back record by record before it takes its name. Raises Corrupt when it is not the log's.
     """
@@ -157,64 +170,118 @@ def backup(log: EventLog, target: Path, progress: Progress | None) -> ChainRepor
         if progress is not None:
             progress(0, None, "copying")
         if dump.can_dump(store):
-            dump.write(store, fresh)
+            # A view of the past holds the tables: a rebuild's swap would take them away from under pg_dump.
+            with contextlib.closing(store.scratch()):
+                dump.write(store, fresh)
         else:
-            with fresh.open("wb") as file:
-                jsonl.write(log.read(0, head.position), file, encode=jsonl.line, total=head.position, progress=progress)
+            # What was cut off would be a shorter log, and as sound: gzip tells.
+            with gzip.open(fresh, "wb", compresslevel=6) as file:
+                records = log.read(0, head.position)
+                jsonl.write(records, file, encode=jsonl.line, total=head.position, progress=progress)  # type: ignore[arg-type]
         report = _verify(fresh, head.position, progress)
-        if not report.ok or report.head.position < head.position:
-            raise Corrupt(f"the copy does not verify: {report.problem or 'records are missing'}")
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
+        if report.head.position < head.position:
+            raise Corrupt("the copy does not verify: records are missing")
+        _fsync(fresh)
         os.link(fresh, target)
+        _fsync(target.parent)
         return report
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def _records(source: Path) -> contextlib.AbstractContextManager[Iterator[Record]]:
-    """The records in a backup, whichever way it was made. Raises NotALog."""
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _records(source: Path) -> Iterator[Iterator[Record]]:
+    """The records in a backup, whichever way it was made. Raises NotALog, Corrupt."""
     with source.open("rb") as file:
         start = file.read(16)
-    if start.startswith(dump.MAGIC):
-        return dump.records(source)
     if start.startswith(b"SQLite format 3"):
         raise NotALog(f"{source} is a SQLite file: bring it in with `eventlog db copy {source} URL`")
-    return lines.records(source)
+    if start.startswith(dump.MAGIC):
+        with dump.records(source) as records:
+            yield records
+        return
+    try:
+        with lines.records(source) as records:
+            yield records
+    except InvalidInput as error:
+        raise Corrupt(f"{source} is damaged, or no backup of a log: {error.message}") from error
 
 
 def _verify(source: Path, total: int, progress: Progress | None) -> ChainReport:
     position, digest = 0, GENESIS
     with _records(source) as records:
         for record in records:
-            if record.position != position + 1 or record.hash != hash_of(digest, record.row):
-                return ChainReport(False, position, Head(position, digest), position + 1, "its hash differs")
+            if record.position != position + 1 or record.hash != _hash(digest, record):
+                raise Corrupt(f"{source} is damaged: its chain of hashes breaks at position {position + 1}")
             position, digest = record.position, record.hash
             if progress is not None and position % 5000 == 0:
                 progress(position, max(total, position), "verifying")
     return ChainReport(True, position, Head(position, digest))
 
 
-def restore(source: Path, place: Place, *, force: bool, progress: Progress | None) -> ChainReport:
-    """Records go in one by one, checked against the chain; the database must not hold any before.
+def _hash(previous: bytes, record: Record) -> bytes | None:
+    try:
+        return hash_of(previous, record.row)
+    except (StructError, UnicodeError):
+        return None
 
-    The tables are made from them when the log is next opened.
+
+def restore(source: Path, place: Place, *, force: bool, progress: Progress | None) -> ChainReport:
+    """The whole backup is verified before anything is written. Then its records go in, checked against the chain.
+
+    The database must hold no log, or the beginning of this very one: a restore that was interrupted goes on where it
+    was. The tables are made from the records when the log is next opened.
     """
     if not source.exists():
         raise LogMissing(f"there is no backup at {source}")
-    log = EventLog(postgres_schema.open_store(_server(place)))
-    try:
+    end = _verify(source, 0, progress).head
+    with contextlib.closing(EventLog(postgres_schema.open_store(_server(place)))) as log:
         head = log.head()
-        if head.position:
+        told = _Told(head.position, end.position, progress)
+        try:
+            with _records(source) as records:
+                if head.position:
+                    _skip(records, head, place)
+                log.import_records(records, told)
+        except StoreError as error:
+            if told.done == head.position:
+                raise
             raise StoreError(
-                f"{place} holds a log already (version {head.position}); nothing was written. Restore into an empty "
-                "database, or into an empty schema (`?options=-csearch_path=NAME`)"
-            )
-        with _records(source) as records:
-            log.import_records(records, progress)
+                f"the restore stopped: {error.message}. Records up to about position {told.done} of {end.position} are "
+                "there; the same restore, run again, goes on where it was"
+            ) from error
         return log.verify(progress)
-    finally:
-        log.close()
+
+
+def _skip(records: Iterator[Record], head: Head, place: Place) -> None:
+    last = next(islice(records, head.position - 1, None), None)
+    if last is None or last.hash != head.hash:
+        raise StoreError(
+            f"{place} holds another log already, or a longer one (version {head.position}); nothing was written. "
+            "Restore into an empty database, or into an empty schema (`?options=-csearch_path=NAME`)"
+        )
+
+
+class _Told:
+    """Passes progress on, and knows how far it went."""
+
+    def __init__(self, start: int, end: int, progress: Progress | None) -> None:
+        self.done = self._start = start
+        self._end = end
+        self._progress = progress
+
+    def __call__(self, done: int, _total: int | None, _what: str) -> None:
+        self.done = self._start + done
+        if self._progress is not None:
+            self._progress(self.done, self._end, "restoring")
 
 
 # the schema

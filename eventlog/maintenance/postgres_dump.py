@@ -15,13 +15,17 @@ from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
-from eventlog.errors import Corrupt, StoreError
+from eventlog.errors import Corrupt, NotALog, StoreError
 from eventlog.store.base import COLUMNS, Record
 from eventlog.store.postgres import PostgresStore
 
 MAGIC = b"PGDMP"
 _NUMBERS = frozenset(("position", "version", "schema", "occurred_at", "recorded_at"))
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_BEING_BUILT = "*__" + "[0-9a-f]" * 8
+"""Tables that a rebuild makes beside the live ones, and may drop at any moment."""
+# Whatever the schema is called: a name may hold blanks.
+_COPY = re.compile(r"COPY (?:.*\.)?events \((.*)\) FROM stdin;")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -55,6 +59,7 @@ def write(store: PostgresStore, target: Path) -> None:
         # Not among the arguments, which everybody on this machine can see.
         environment["PGPASSWORD"] = server.password.reveal()
     command = ["pg_dump", "--format=custom", f"--schema={_quoted(store.schema)}", f"--file={target}", "--no-password"]
+    command.append(f"--exclude-table={_quoted(store.schema)}.{_BEING_BUILT}")
     given: dict[str, str | int | None] = {**place, **options}
     done = subprocess.run(
         [*command, f"--dbname={make_conninfo('', **given)}"],
@@ -78,11 +83,21 @@ def records(source: Path) -> Iterator[Iterator[Record]]:
         raise StoreError(f"{source} was made by pg_dump: pg_restore is needed to read it, and is not on the path")
     command = ["pg_restore", "--data-only", "--table=events", "--file=-", str(source)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as child:
-        assert child.stdout is not None and child.stderr is not None  # noqa: S101
-        yield _in_order(_rows(child.stdout))
-        child.stdout.read()
-        if child.wait():
-            raise Corrupt(f"{source} cannot be read: {child.stderr.read().strip()}")
+        try:
+            yield _in_order(_rows(_lines(child)))
+        except (Corrupt, NotALog) as error:
+            raise type(error)(f"{source} cannot be read: {error.message}") from error
+
+
+def _lines(child: subprocess.Popen[str]) -> Iterator[str]:
+    assert child.stdout is not None and child.stderr is not None  # noqa: S101
+    try:
+        yield from child.stdout
+    except UnicodeDecodeError as error:
+        raise Corrupt("it holds text that is none") from error
+    said = child.stderr.read().strip()
+    if child.wait():
+        raise Corrupt(said)
 
 
 def _in_order(rows: Iterable[Record]) -> Iterator[Record]:
@@ -100,14 +115,28 @@ def _in_order(rows: Iterable[Record]) -> Iterator[Record]:
 
 def _rows(lines: Iterator[str]) -> Iterator[Record]:
     columns: list[str] = []
+    found = False
+    rest = ""
     for line in lines:
         if columns:
             if line == "\\.\n":
                 columns = []
-            else:
-                yield _record(dict(zip(columns, line[:-1].split("\t"), strict=True)))
-        elif found := re.match(r"COPY \S*events \((.*)\) FROM stdin;", line):
-            columns = [name.strip('" ') for name in found[1].split(",")]
+                continue
+            try:
+                record = _record(dict(zip(columns, line[:-1].split("\t"), strict=True)))
+            except (ValueError, KeyError):
+                rest = line  # where the dump is cut off the last line is too, and the program says so next
+                break
+            yield record
+        elif named := _COPY.match(line):
+            columns = [name.strip('" ') for name in named[1].split(",")]
+            found = True
+    for _ in lines:
+        pass
+    if rest:
+        raise Corrupt(f"a record in it is damaged: {rest[:80]!r}")
+    if not found:
+        raise NotALog("it holds no table `events`")
 
 
 def _record(cells: dict[str, str]) -> Record:

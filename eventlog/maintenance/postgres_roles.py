@@ -29,7 +29,8 @@ class Role(NamedTuple):
 def statements(store: PostgresStore, prefix: str, tables: list[str], logins: dict[str, str]) -> list[str]:
     """The SQL that makes the roles. ``logins``: existing login roles, each with owner, writer or reader.
 
-    A login works as its role (``SET ROLE`` by default), so that tables which one writer makes belong to all writers.
+    A login works as its role (``SET ROLE`` by default), so that tables which one writer makes belong to all writers. It
+    has one role: another that it had is taken away.
     """
     names = {role: _name(f"{prefix}_{role}") for role in ROLES}
     owner, writer, reader = names.values()
@@ -61,14 +62,15 @@ def statements(store: PostgresStore, prefix: str, tables: list[str], logins: dic
             f"ALTER TABLE {schema}.{_name(table)} OWNER TO {writer}",
             f"GRANT SELECT ON {schema}.{_name(table)} TO {reader}, {owner}",
         ]
-    for role in ("owner", "writer"):
-        sql.append(
-            f"ALTER DEFAULT PRIVILEGES FOR ROLE {names[role]} IN SCHEMA {schema} GRANT SELECT ON TABLES TO {reader}"
-        )
+    # A rebuild makes its tables anew: who could read the old ones can read those.
+    for maker, others in ((owner, reader), (writer, f"{reader}, {owner}")):
+        sql.append(f"ALTER DEFAULT PRIVILEGES FOR ROLE {maker} IN SCHEMA {schema} GRANT SELECT ON TABLES TO {others}")
     for login, role in logins.items():
         if role not in names:
             raise InvalidInput(f"a login is given owner, writer or reader, not {role!r}")
+        others = ", ".join(name for other, name in names.items() if other != role)
         sql += [
+            f"REVOKE {others} FROM {_name(login)}",
             f"GRANT {names[role]} TO {_name(login)}",
             f"ALTER ROLE {_name(login)} IN DATABASE {database} SET role = {names[role]}",
         ]

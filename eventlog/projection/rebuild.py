@@ -59,7 +59,7 @@ def rebuild(
         making.publish(state, failures)
     except BaseException as error:
         translated = log.store.translate(error)
-        if not isinstance(error, (Overtaken, ProjectionFailed)) and making.is_gone():
+        if making.made and not isinstance(error, (Overtaken, ProjectionFailed)) and making.is_gone():
             raise making.overtaken() from error
         making.clean_up()
         if translated is error:
@@ -77,6 +77,7 @@ class _Making:
         self.shadows = [group.shadow(self.suffix) for group in groups]
         self.builder = log.store.builder()
         self.position = 0
+        self.made = False
         self._progress = progress
         self._to = to
         self._label = f"rebuilding {', '.join(group.root.name for group in groups)}"
@@ -87,6 +88,7 @@ class _Making:
             for member in _members(self.shadows):
                 self.builder.drop_table(member.table.name)
                 self.builder.create_table(member.table)
+        self.made = True
 
     def fill(self, *, keep_failed: bool) -> dict[str, Failure]:
         """Fill and index the tables; returns what failed. They are true up to `position` then."""

@@ -420,7 +420,9 @@ def _options(server: Server) -> str:
 
 def _connect(server: Server) -> dict[str, Any]:
     defaults = {"application_name": "eventlog", "connect_timeout": 10}
-    return {name: value for name, value in defaults.items() if name not in server.options}
+    # Without it text is what the environment's PGCLIENTENCODING makes of it, or bytes from a database without encoding.
+    always = {"client_encoding": "utf8"}
+    return always | {name: value for name, value in defaults.items() if name not in server.options}
 
 
 def _prepare(connection: Any, _record: object) -> None:

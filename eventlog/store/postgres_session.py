@@ -242,7 +242,7 @@ class Scratch(Private):
 
     def __init__(self, connection: Connection, give_back: Callable[[], None], schema: str) -> None:
         super().__init__(connection, give_back)
-        self._schema = quoted(schema)
+        self._schema = quoted(schema.replace('"', '""'))
         # The tables are locked before the snapshot is taken: one that is swapped in later would seem empty to it.
         live = [row[0] for row in self.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() "
