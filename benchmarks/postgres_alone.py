@@ -48,9 +48,7 @@ def rebuild(url: str, rounds: str) -> Measured:
     """Fetch and rebuild in turns."""
     table = postgres_raw.connected(url)
     with opened(url) as log:
-        fetch, made = interleave(
-            int(rounds), lambda: postgres_raw.fetch(table), lambda: log.projections.rebuild()
-        )
+        fetch, made = interleave(int(rounds), lambda: postgres_raw.fetch(table), lambda: log.projections.rebuild())
     table.close()
     return Measured(made.seconds, fetch.seconds, peak_memory_bytes())
 

@@ -235,11 +235,11 @@ class PostgresStore:
             try:
                 if writer.moved:
                     writer.execute(_MOVED)
-                done = writer.execute("COMMIT").statusmessage
+                done = writer.commit()
             except psycopg.Error as error:
                 self._resolve(head, error)
             else:
-                if done != "COMMIT":
+                if not done:
                     raise StoreError(f"{self.url}: the transaction had failed before; nothing was written")
             self._generation = (self._generation or 0) + writer.moved
             if head is not None:

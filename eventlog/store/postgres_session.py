@@ -162,6 +162,10 @@ class Writer(Reader, SqlWriter):
         elif rows:
             self._cursor.executemany(translated(sql), [held(row) for row in rows])
 
+    def commit(self) -> bool:
+        """End the transaction; False when it had failed before, and the server has undone it."""
+        return self._execute("COMMIT").statusmessage == "COMMIT"
+
     def refuses(self, error: Exception) -> bool:
         if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
             return True
