@@ -80,7 +80,9 @@ def open_for_schema(
     timeout_s: float = LOCK_TIMEOUT_S,
 ) -> PostgresStore:
     """A store whose schema may be behind or damaged, for `migrate` and `rollback`."""
-    settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+    # No single wait for the head is longer than all of them together may be.
+    ours = {**SETTINGS, "lock_timeout": f"{max(1, int(1000 * min(5.0, timeout_s)))}ms"}
+    settings = " ".join(f"-c {name}={value}" for name, value in ours.items())
     given = dict(connect or {})
     given["options"] = f"{settings} {given.get('options') or url.query.get('options') or ''}".strip()
     given.setdefault("application_name", url.query.get("application_name") or "eventlog")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg import Cursor
 
+from eventlog.errors import LogClosed
 from eventlog.store.base import COLUMNS, Head, Key, RecordRow, Table, Values
 from eventlog.store.sql import ALL, STREAM_VERSION, SqlReader, SqlWriter, adding, insert_sql, key_is, names, quoted
 
@@ -61,9 +63,19 @@ class Reader(SqlReader):
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.execute = self._execute
+        self._pid = os.getpid()
 
     def _execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor[Any]:
+        self.check_ours()
         return self.connection.execute(translated(sql), held(values))
+
+    def check_ours(self) -> None:
+        """Raises LogClosed in a process that was forked from the one that connected."""
+        if os.getpid() != self._pid:
+            raise LogClosed(
+                "this process was forked while its parent was reading or in a transaction, which is the parent's to "
+                "finish; append and read anew"
+            )
 
     def plain(self, values: Values) -> Values:
         if any(type(value) is str and value[:1] == _MARK for value in values):
@@ -108,6 +120,7 @@ class Writer(Reader, SqlWriter):
         if len(rows) == 1:
             self.execute(sql, rows[0])
         elif rows:
+            self.check_ours()
             with self.connection.cursor() as cursor:
                 cursor.executemany(translated(sql), [held(row) for row in rows])
 
@@ -131,6 +144,7 @@ class Writer(Reader, SqlWriter):
             self._copy(_COPY_RECORDS, rows)
 
     def _copy(self, sql: str, rows: Iterable[Values]) -> None:
+        self.check_ours()
         with self.connection.cursor() as cursor, cursor.copy(sql.encode()) as copy:
             write = copy.write_row
             for row in rows:
@@ -186,11 +200,11 @@ class Writer(Reader, SqlWriter):
 
 
 class Private(Writer):
-    """A connection of its own, given back when closed."""
+    """A connection of its own."""
 
-    def __init__(self, connection: Connection, give_back: Callable[[], None]) -> None:
-        super().__init__(connection)
-        self.close = give_back
+    def close(self) -> None:
+        if os.getpid() == self._pid:
+            self.connection.close()
 
 
 class Scratch(Private):
@@ -198,8 +212,8 @@ class Scratch(Private):
 
     temporary = "TEMP "
 
-    def __init__(self, connection: Connection, give_back: Callable[[], None], schema: str) -> None:
-        super().__init__(connection, give_back)
+    def __init__(self, connection: Connection, schema: str) -> None:
+        super().__init__(connection)
         self._schema = quoted(schema)
         # The tables are locked before the snapshot is taken: one that is swapped in later would seem empty to it.
         live = [row[0] for row in self.execute(
@@ -264,7 +278,8 @@ class Build(Private):
             self.execute("SET LOCAL synchronous_commit = off")
             yield
         except BaseException:
-            self.execute("ROLLBACK")
+            with suppress(psycopg.Error):
+                self.execute("ROLLBACK")
             raise
         self.execute("COMMIT")
 
