@@ -407,7 +407,7 @@ class PostgresStore:
 
 
 class _Lease:
-    """A connection of the pool for one reader; where it was lost a single statement is asked again on another."""
+    """A connection of the pool for one reader; where it was lost, or is a parent's, the statement runs on another."""
 
     def __init__(self, store: PostgresStore) -> None:
         self._store = store
@@ -417,16 +417,21 @@ class _Lease:
         self.reader.execute = self._execute
 
     def _execute(self, *statement: Any) -> Any:
+        if os.getpid() != self.reader.pid:
+            self._renew(broken=False)
         for attempt in range(1, _READ_ATTEMPTS + 1):
             try:
                 return self._run(*statement)
             except psycopg.OperationalError:
                 if not self.reader.connection.broken or attempt == _READ_ATTEMPTS:
                     raise
-            self.give_back(broken=True)
-            self._fairy = self._store.checkout()
-            self.reader.connection = driver(self._fairy)
+            self._renew(broken=True)
         return None
+
+    def _renew(self, *, broken: bool) -> None:
+        self.give_back(broken=broken)
+        self._fairy = self._store.checkout()
+        self.reader.connection, self.reader.pid = driver(self._fairy), os.getpid()
 
     def give_back(self, *, broken: bool = False) -> None:
         fairy, self._fairy = self._fairy, None

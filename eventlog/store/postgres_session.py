@@ -63,7 +63,7 @@ class Reader(SqlReader):
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.execute = self._execute
-        self._pid = os.getpid()
+        self.pid = os.getpid()
 
     def _execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor[Any]:
         self.check_ours()
@@ -71,7 +71,7 @@ class Reader(SqlReader):
 
     def check_ours(self) -> None:
         """Raises LogClosed in a process that was forked from the one that connected."""
-        if os.getpid() != self._pid:
+        if os.getpid() != self.pid:
             raise LogClosed(
                 "this process was forked while its parent was reading or in a transaction, which is the parent's to "
                 "finish; append and read anew"
@@ -203,7 +203,7 @@ class Private(Writer):
     """A connection of its own."""
 
     def close(self) -> None:
-        if os.getpid() == self._pid:
+        if os.getpid() == self.pid:
             self.connection.close()
 
 

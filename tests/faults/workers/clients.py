@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from under_fire import Ticked, open_log
 
+from eventlog.app import Log
 from eventlog.errors import EventLogError
 from workers.writers import say
 
@@ -52,3 +56,36 @@ def stall(url: str, what: str) -> None:
                 next(iter(copy))
                 say("stalling")
                 time.sleep(60)
+
+
+def child_that_ends(url: str, how: str) -> None:
+    """A child, forked in the midst of everything, that ends by itself; its parent goes on and closes."""
+    log = open_log(url)
+    log.append("fire-1", Ticked(), key="before")
+    reading = log.read()
+    next(reading)
+    with log.as_of(1) as past:
+        past.runs.count()
+        with log.transaction() as tx:
+            tx.append("fire-1", Ticked(), key="in the transaction")
+            tx.read_stream("fire-1")
+            pid = os.fork()
+            if pid == 0:
+                child_of_all(log, how)
+        _, status = os.waitpid(pid, 0)
+        assert past.runs.count() == 0
+    assert sum(1 for _ in reading) == 0
+    log.append("fire-1", Ticked(), key="after")
+    say(f"parent goes on, child ended with {os.waitstatus_to_exitcode(status)}")
+    log.close()
+
+
+def child_of_all(log: Log, how: str) -> NoReturn:
+    """Append, and end with all finalizers, or through an error and a collection of garbage."""
+    log.append("fire-1", Ticked(), key="child")
+    say(f"child {how}")
+    if how == "raises":
+        sys.stderr.close()
+        gc.collect()
+        raise ZeroDivisionError
+    sys.exit(0)
