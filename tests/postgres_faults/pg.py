@@ -217,7 +217,14 @@ class Wire:
         self._open: list[socket.socket] = []
         self._closing = False
         self.how: str | None = None
-        """What happens at the next COMMIT: ``answer``, ``before``, ``fatal``; None: nothing."""
+        """What happens at the next COMMIT.
+
+        ``before``: it is lost; ``answer``: its answer is; ``fatal``: an error comes in its place; ``slow answer``: the
+        answer comes late; ``late``: it comes to the server late, even if the client is gone by then.
+        """
+        self.skip = 0
+        """How many COMMITs pass before that."""
+        self.held_s = 1.0
         self.cuts = 0
         self.away = False
         """Whether new connections are refused."""
@@ -255,9 +262,11 @@ class Wire:
     def take_cut(self) -> str | None:
         """How the COMMIT that passes now is to be cut, if at all; once only."""
         with self.lock:
+            if self.how is None or self.skip:
+                self.skip = max(0, self.skip - 1)
+                return None
             how, self.how = self.how, None
-            if how is not None:
-                self.cuts += 1
+            self.cuts += 1
             return how
 
     def stay_away(self) -> None:
@@ -278,6 +287,7 @@ class _Line:
         self.wire, self.client, self.server = wire, client, server
         self.swallow: str | None = None
         self.prepared: bytes | None = None
+        self.holds_head = False
 
     def cut(self) -> None:
         if self.swallow and self.wire.away_after_cut:
@@ -287,7 +297,11 @@ class _Line:
                 one.shutdown(socket.SHUT_RDWR)
 
     def commits(self, data: bytes) -> bool:
-        """Whether a COMMIT is run by this: as it is, or prepared before under a name."""
+        """Whether a COMMIT of an append is run by this: as it is, or prepared before under a name."""
+        if b"FOR UPDATE" in data:
+            self.holds_head = True
+        if not self.holds_head:
+            return False
         if data[:1] == b"P" and b"\0COMMIT\0" in data:
             self.prepared = data[5:].split(b"\0")[0]
             return not self.prepared
@@ -296,10 +310,14 @@ class _Line:
     def up(self) -> None:
         with contextlib.suppress(OSError):
             while data := self.client.recv(1 << 16):
-                if self.commits(data) and (how := self.wire.take_cut()):
+                committing = self.commits(data)
+                self.holds_head = self.holds_head and not committing
+                if committing and (how := self.wire.take_cut()):
                     self.swallow = how
                     if how == "before":
                         break
+                    if how == "late":
+                        time.sleep(self.wire.held_s)
                 self.server.sendall(data)
         self.cut()
 
@@ -308,6 +326,9 @@ class _Line:
             while data := self.server.recv(1 << 16):
                 if self.swallow == "answer":
                     break
+                if self.swallow == "slow answer":
+                    time.sleep(self.wire.held_s)
+                    self.swallow = None
                 if self.swallow == "fatal":
                     self.client.sendall(b"E" + (len(FATAL) + 4).to_bytes(4, "big") + FATAL)
                     break
