@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import linecache
 import os
 import random
 import signal
@@ -19,17 +20,19 @@ from under_fire import Ticked, keys_in, open_log
 
 import eventlog
 from eventlog.app import Log
-from tests.helpers import within
+from tests.helpers import eventually, within
 from workers.writers import say
 
-WATCHED = tuple(os.path.dirname(str(package.__file__)) for package in (eventlog, psycopg, sqlalchemy))
+OURS = (os.path.dirname(str(eventlog.__file__)),)
+EVERYBODYS = (*OURS, *(os.path.dirname(str(package.__file__)) for package in (psycopg, sqlalchemy)))
 
 
 class AtLine:
-    """Raises KeyboardInterrupt at the n-th line that a block runs in the log's code and that of its driver."""
+    """Raises KeyboardInterrupt at the n-th line that a block runs in some code."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, code: tuple[str, ...]) -> None:
         self.left = number
+        self.code = code
         self.place = ""
 
     def __enter__(self) -> AtLine:
@@ -40,16 +43,30 @@ class AtLine:
         sys.settrace(None)
 
     def _call(self, frame: FrameType, event: str, argument: object) -> Any:
-        return self._line if frame.f_code.co_filename.startswith(WATCHED) else None
-
-    def _line(self, frame: FrameType, event: str, argument: object) -> Any:
         # What is raised inside a finalizer is swallowed: it is not counted.
-        if event == "line" and frame.f_code.co_name not in ("__del__", "<lambda>"):
-            self.left -= 1
-            if self.left < 0:
-                self.place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
-                raise KeyboardInterrupt
-        return self._line
+        if not frame.f_code.co_filename.startswith(self.code) or frame.f_code.co_name in ("__del__", "<lambda>"):
+            return None
+        entered: set[int] = set()
+
+        def line(frame: FrameType, event: str, argument: object) -> Any:
+            if event == "line" and not self._is_leaving(frame, entered):
+                self.left -= 1
+                if self.left < 0:
+                    self.place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+                    raise KeyboardInterrupt
+            return line
+
+        return line
+
+    def _is_leaving(self, frame: FrameType, entered: set[int]) -> bool:
+        """Whether the end of a ``with`` is traced, before its lock is given back: no signal is looked at there."""
+        number = frame.f_lineno
+        if not linecache.getline(frame.f_code.co_filename, number).lstrip().startswith("with "):
+            return False
+        if number in entered:
+            return True
+        entered.add(number)
+        return False
 
 
 def work_of(log: Log, what: str) -> Callable[[str], object]:
@@ -83,20 +100,23 @@ def work_of(log: Log, what: str) -> Callable[[str], object]:
     return {f.__name__: f for f in (append, copy, run, transaction, read, rebuild)}[what]
 
 
-def line_by_line(url: str, what: str, every: str, most: str) -> None:
-    """Interrupt the work at every n-th of its lines; each time the log works on, and nothing is half done or twice."""
+def line_by_line(url: str, what: str, code: str, step: str) -> None:
+    """Interrupt the work at each of its lines (of our code, or that and its driver's), or about every n-th.
+
+    Each time the log works on, and nothing is half done or done later.
+    """
     faulthandler.dump_traceback_later(100, exit=True)
     with open_log(url) as log, open_log(url) as other:
         log.runs.start("first")
         work = work_of(log, what)
         work("warm")
-        number = interrupts = 0
+        number, interrupts = -1, 0
         chance = random.Random(what)
         acknowledged = {"warm"}
-        while interrupts < int(most):
-            number += chance.randrange(1, 2 * int(every))
+        while True:
+            number += chance.randrange(1, 2 * int(step))
             key = f"{what}-{number}"
-            at = AtLine(number)
+            at = AtLine(number, OURS if code == "ours" else EVERYBODYS)
             try:
                 with at:
                     work(key)
@@ -154,7 +174,7 @@ def in_the_middle(url: str, what: str, again_s: str) -> None:
         say("appends")
 
 
-def group_interrupted_at_commit(url: str, again_s: str) -> None:
+def group_interrupted_at_commit(url: str, times: str) -> None:
     """The main thread's commit carries the appends of others, and is interrupted while its answer is on the way."""
 
     def interrupt(*_: object) -> None:
@@ -162,7 +182,8 @@ def group_interrupted_at_commit(url: str, again_s: str) -> None:
 
     signal.signal(signal.SIGALRM, interrupt)
     with open_log(url) as log:
-        entered, leave = threading.Event(), threading.Event()
+        entered, leave, told = threading.Event(), threading.Event(), threading.Event()
+        store: Any = log.store
 
         def hold(tx: Any) -> None:
             entered.set()
@@ -174,25 +195,28 @@ def group_interrupted_at_commit(url: str, again_s: str) -> None:
         assert entered.wait(10)
 
         def release() -> None:
-            while len(log.committer._queue) < 2:  # the main thread's append is next
-                time.sleep(0.001)
+            eventually(lambda: len(log.committer._queue) == 2)  # the main thread's append is next
             for number in range(3):
                 threads.append(threading.Thread(target=log.append, args=(f"fire-{number}", Ticked())))
                 threads[-1].start()
-            while len(log.committer._queue) < 5:
-                time.sleep(0.001)
+            eventually(lambda: len(log.committer._queue) == 5)
             leave.set()
+            threads[0].join(10)
+            eventually(lambda: store._in_doubt)
+            for _ in range(int(times)):
+                if not told.is_set():
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+                    told.wait(0.15)
 
         releasing = threading.Thread(target=release)
         releasing.start()
-        signal.setitimer(signal.ITIMER_REAL, 1.0, float(again_s))
         try:
             log.append("fire-main", Ticked())
             say("not interrupted")
         except KeyboardInterrupt:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            told.set()
             say("interrupted")
-        releasing.join(10)
+        releasing.join(20)
         for thread in threads:
             thread.join(20)
             assert not thread.is_alive()
