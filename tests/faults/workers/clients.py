@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 from under_fire import Ticked, open_log
 
 from eventlog.app import Log
-from eventlog.errors import EventLogError
+from eventlog.errors import EventLogError, LogBusy, OutcomeUnknown, ServerUnreachable
+from eventlog.store.retrying import Pauses
 from workers.writers import say
 
 
@@ -89,3 +90,62 @@ def child_of_all(log: Log, how: str) -> NoReturn:
         gc.collect()
         raise ZeroDivisionError
     sys.exit(0)
+
+
+def import_over_and_over(url: str, source: str) -> None:
+    """Import another log's records in small batches, from wherever an earlier life was killed; say each position."""
+    with open_log(source, mode="r") as other, open_log(url) as log:
+        head = log.head().position
+        log.import_records(other.read(after=head), lambda done, total, what: say(str(head + done)), batch=40)
+
+
+def stubborn(url: str, worker: str, seconds: str, think_ms: str = "0") -> None:
+    """Append under keys for a while; what fails is given again until it is stored. Say the key of each that is.
+
+    At the end: how often it was told that nothing was written, and how often that the outcome is unknown; and how often
+    either was not the truth, as the key shows.
+    """
+    deadline = time.monotonic() + float(seconds)
+    refused = unknown = lies = number = 0
+    log = open_within(url, 20)
+    while time.monotonic() < deadline:
+        key = f"{worker}-{number}"
+        told = ""
+        while True:
+            try:
+                appended = log.append(f"fire-{worker}", Ticked(number=number), key=key)
+                lies += appended.duplicate and told == "refused"
+                break
+            except OutcomeUnknown:
+                unknown += 1
+                told = "unknown"
+            except (ServerUnreachable, LogBusy):
+                refused += 1
+                told = told or "refused"
+        say(key)
+        number += 1
+        if number % 10 == 0:
+            assert next(log.read_stream(f"fire-{worker}", backwards=True)).key == key
+        time.sleep(float(think_ms) / 1000)
+    say(f"end {refused} {unknown} {lies}")
+    log.close()
+
+
+def open_within(url: str, seconds: float) -> Log:
+    """The log, once its server can be reached."""
+    pauses = Pauses(seconds)
+    while True:
+        try:
+            return open_log(url)
+        except ServerUnreachable:
+            if not pauses.pause():
+                raise
+
+
+def follow_to(url: str, last: str) -> None:
+    """Follow from the beginning; say each position, until the last that is asked for."""
+    with open_log(url, mode="r") as log:
+        for record in log.follow(0, poll_s=0.01):
+            say(str(record.position))
+            if record.key == last:
+                return
