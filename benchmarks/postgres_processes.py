@@ -10,6 +10,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from typing import Any
@@ -87,7 +88,7 @@ def _wrong(seen: list[int], first: int, last: int) -> int:
     if seen == list(range(first + 1, last + 1)):
         return 0
     missed = len(set(range(first + 1, last + 1)) - set(seen))
-    early = sum(later <= earlier for earlier, later in zip(seen, seen[1:], strict=False))
+    early = sum(later <= earlier for earlier, later in pairwise(seen))
     return missed + early + (len(seen) - len(set(seen)))
 
 

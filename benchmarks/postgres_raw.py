@@ -5,8 +5,8 @@ where it is not null), one connection, rows prepared beforehand as tuples and ha
 one prepared statement) or to COPY, one transaction each, durable as the server's defaults make it. For several
 processes it has the same row that gives out positions: one statement moves it and inserts one event.
 
-Raw does not: encode, hash, assign versions or times, look up or check anything, keep triggers, CHECKs or projections, or
-decode: a raw fetch makes the row tuples and drops them. It is the floor under anything written in Python on this server.
+Raw does not: encode, hash, assign versions or times, look up or check anything, keep triggers, CHECKs or projections,
+or decode: a raw fetch makes the row tuples and drops them. It is the floor under anything in Python on this server.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Server:
 
 @contextmanager
 def server(folder: Path) -> Iterator[Server | None]:
-    """The server that the environment names, or one on a private socket in a folder; None where neither is to be had."""
+    """The server that the environment names, or one on a private socket in a folder; None where there is neither."""
     with ExitStack() as stack:
         url = os.environ.get(NAMED) or _started(folder / "postgres", stack)
         if url is None:

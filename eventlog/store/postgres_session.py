@@ -29,6 +29,7 @@ from eventlog.store.sql import (
 
 Connection = psycopg.Connection[Any]
 _STREAM_VERSIONS = f"SELECT s, coalesce(({STREAM_VERSION.replace('?', 's')}), 0) FROM unnest(?::text[]) AS s"
+_RECORDS_OF = f"SELECT {ALL} FROM events WHERE stream = ANY(?) AND position <= ? AND type = ANY(?)"
 _SHADOWS = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND starts_with(tablename, ?)"
 _COPY_RECORDS = f"COPY events ({ALL}) FROM STDIN"
 _INSERT_RECORDS = f"INSERT INTO events ({ALL}) VALUES "
@@ -40,8 +41,8 @@ _SQL_TYPES = {
     "text": 'TEXT COLLATE "C"',
     "json": "JSON",
 }
-BULK = 20
-"""From so many rows on COPY is faster than INSERT."""
+MOST_VALUES = 50
+"""A statement with more values is taken apart anew by the driver each time; COPY, and arrays, are faster then."""
 _MARK, _ESCAPE = "\ue000", "\ue001"
 """PostgreSQL's text cannot hold NUL: text with one begins with a mark, and has it written as an escape and 0."""
 
@@ -126,6 +127,19 @@ class Reader(SqlReader):
             span *= 4
         return rows
 
+    def _records_of(self, streams: Sequence[str], to: int, types: Sequence[str]) -> list[RecordRow]:
+        return self.execute(_RECORDS_OF, (list(streams), to, list(types))).fetchall()
+
+    def load(self, table: Table, keys: Iterable[Key]) -> dict[Key, Any]:
+        if len(table.key) > 1:
+            return super().load(table, keys)
+        wanted = held([key for (key,) in keys])
+        if not wanted:
+            return {}
+        sql = f"SELECT {names(table)} FROM {quoted(table.name)} WHERE {quoted(table.key[0])} = ANY(?)"
+        rows = [self.plain(stored) for stored in self.execute(sql, (wanted,)).fetchall()]
+        return {(row[table.key_indexes[0]],): table.load(row) for row in rows}
+
     def stream_versions(self, streams: Sequence[str]) -> dict[str, int]:
         return dict(self.execute(_STREAM_VERSIONS, (list(streams),)).fetchall())
 
@@ -193,7 +207,7 @@ class Writer(Reader, SqlWriter):
 
     def insert_records(self, rows: Sequence[RecordRow]) -> None:
         self.locked = None
-        if len(rows) < BULK:
+        if len(rows) * len(COLUMNS) <= MOST_VALUES:
             places = ", ".join([_RECORD_PLACES] * len(rows))
             self.execute(_INSERT_RECORDS + places, [value for row in rows for value in row])
         else:
@@ -231,7 +245,7 @@ class Writer(Reader, SqlWriter):
     # rows
 
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
-        if len(rows) >= BULK:
+        if len(rows) > 1 and len(rows) * len(table.columns) > MOST_VALUES:
             self._copy(f"COPY {quoted(table.name)} ({names(table)}) FROM STDIN", held_rows(table, rows))
         elif rows:
             places = ", ".join([_places(table)] * len(rows))
