@@ -248,8 +248,8 @@ def copy(state: State, view: View, source: str, target: str, no_verify: bool) ->
 def roles(state: State, view: View, prefix: str, logins: tuple[str, ...], dry_run: bool) -> None:
     """Make PostgreSQL roles with the least privilege: an owner, writers that can only append, readers.
 
-    Needs a login that may create roles and owns the tables. Harmless to repeat, and to be repeated after a migration, or
-    when a projection was added by another login.
+    Needs a login that may create roles and owns the tables. Harmless to repeat, and to be repeated after a migration,
+    or when a projection was added by another login.
     """
     from eventlog.maintenance.postgres_roles import create
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -49,7 +50,8 @@ class Site:
         return {table: owner.removeprefix(f"{self.prefix}_") for table, owner in found}
 
     def drop(self) -> None:
-        for name in (*self.names.values(), *(f"{self.prefix}_{role}" for role in ("owner", "writer", "reader"))):
+        made = [f"{self.prefix}_{role}" for role in ("owner", "writer", "reader")]
+        for name in (*made, *reversed(self.names.values())):  # who was made last goes first: it may be another's grant
             execute(url(), f"DROP ROLE IF EXISTS {name}")
 
 
@@ -146,8 +148,11 @@ def test_a_database_s_owner_who_may_create_roles_needs_no_superuser() -> None:
         execute(admin, f"ALTER ROLE {chief} CREATEROLE", f"ALTER DATABASE {other.database} OWNER TO {chief}")
         with eventlog.open(other["chief"]) as log:
             log.runs.start("x")
+        execute(other["chief"], f"CREATE ROLE {(clerk := fresh_name('clerk'))} LOGIN PASSWORD '{PASSWORD}'")
         for _ in range(2):
-            other.roles(by=other["chief"])
+            other.roles("--login", f"{clerk}=writer", by=other["chief"])
+        other.names["clerk"] = clerk
+        run(other["clerk"], "projects", "add", "p")
         assert other.made() == [f"{other.prefix}_{role}" for role in ("owner", "reader", "writer")]
         run(other["chief"], "projections", "rebuild")
         assert run_json(other["chief"], "db", "check")["ok"]
@@ -286,6 +291,12 @@ def test_a_reader_reads_and_looks_back_and_writes_nothing(site: Site) -> None:
         run(site["rita"], "db", *words)
     for words in (("log", "append", "a-1", "a.b"), ("projections", "rollback", "--to", "1"), ("projects", "add", "p")):
         assert "permission denied" in run(site["rita"], *words, status=1).stderr
+
+
+@pytest.mark.parametrize("folder", ["pg_dump", "export"])
+def test_a_reader_can_make_a_backup(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.setenv("PATH", str(programs() if folder == "pg_dump" else tmp_path))
+    assert run_json(site["rita"], "db", "backup", tmp_path / "saved") == run_json(site.admin, "log", "head")
 
 
 def test_a_reader_goes_on_reading_after_a_writer_s_rebuild(site: Site) -> None:
