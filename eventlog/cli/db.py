@@ -40,7 +40,7 @@ def init(state: State, view: View) -> None:
 @view_options
 @pass_state
 def status(state: State, view: View) -> None:
-    """Show where the log is, how big, with which settings and which SQLite, and what is wrong with it."""
+    """Show where the log is, how big, with which settings and which SQLite or PostgreSQL, and what is wrong with it."""
     from eventlog import maintenance
 
     with state.read() as log:
@@ -180,7 +180,8 @@ def backup(state: State, view: View, file: Path, yes: bool) -> None:
 def restore(state: State, view: View, file: Path, yes: bool) -> None:
     """Put the backup FILE in the log's place, verified.
 
-    A file that is there is kept beside the new one. In PostgreSQL the database, or its schema, must hold no log yet.
+    A file that is there is kept beside the new one. In PostgreSQL the database, or its schema, must hold no log yet, or
+    the beginning of this one, as an interrupted restore leaves it.
     """
     from eventlog import maintenance
 
@@ -247,8 +248,8 @@ def copy(state: State, view: View, source: str, target: str, no_verify: bool) ->
 def roles(state: State, view: View, prefix: str, logins: tuple[str, ...], dry_run: bool) -> None:
     """Make PostgreSQL roles with the least privilege: an owner, writers that can only append, readers.
 
-    Needs a login that may create roles and owns the tables. Harmless to repeat, and to be repeated when a projection
-    was added by another login.
+    Needs a login that may create roles and owns the tables. Harmless to repeat, and to be repeated after a migration,
+    or when a projection was added by another login.
     """
     from eventlog.maintenance.postgres_roles import create
 

@@ -27,7 +27,11 @@ _SETTINGS = (
     "server_version", "max_connections", "fsync", "synchronous_commit", "full_page_writes", "data_checksums",
     "lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout",
 )  # fmt: skip
-_MINE = "FROM pg_stat_activity WHERE datname = current_database()"
+# Not the server's own workers. What they are is not shown to everybody.
+_MINE = (
+    "FROM pg_stat_activity WHERE datname = current_database() "
+    "AND coalesce(backend_type, 'client backend') = 'client backend'"
+)
 _CONNECTIONS = (
     "SELECT count(*), count(*) FILTER (WHERE state = 'active'), "
     f"count(*) FILTER (WHERE state LIKE 'idle in transaction%%') {_MINE}"
@@ -121,6 +125,8 @@ def problems(log: EventLog, progress: Progress | None) -> list[str]:
     store = _postgres(log)
     found = postgres_schema.trigger_problems(store)
     with store.reader() as reader:
+        if reader.execute("SELECT 1 FROM log_head").fetchone() is None:
+            found.append("the row of log_head is missing, so nothing can be appended: run `eventlog db migrate`")
         found += [f"the index {name} is not valid" for (name,) in reader.execute(_INVALID).fetchall()]
         failures = reader.execute(_DEADLOCKS).fetchone()[1]
         found += [f"{failures} pages had a wrong checksum when they were read"] if failures else []

@@ -135,6 +135,9 @@ def migrate(store: PostgresStore) -> int:
                 )
         if _problems(connection):
             _restore_guards(connection)
+        if connection.execute("SELECT 1 FROM log_head").fetchone() is None:
+            # Above any that a process may remember, so that nothing it knows is taken for true.
+            connection.execute("INSERT INTO log_head (generation) VALUES (%s)", (now_us(),))
 
     _change(store, "migrated", climb)
     return latest(DATABASE)

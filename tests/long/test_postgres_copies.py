@@ -56,12 +56,12 @@ def schemas() -> Iterator[list[str]]:
         yield [one, two, three, four]
 
 
-@pytest.mark.parametrize("folder", ["pginstall18", None], ids=["pg_dump", "export"])
+@pytest.mark.parametrize("way", ["pg_dump", "export"])
 def test_a_long_log_is_copied_backed_up_and_restored_in_little_memory(
-    tmp_path: Path, schemas: list[str], folder: str | None
+    tmp_path: Path, schemas: list[str], way: str
 ) -> None:
     count = max(100_000, size("EVENTS"))
-    path = programs(folder) if folder else tmp_path
+    path = programs() if way == "pg_dump" else tmp_path
     figures = {}
     for name, length, target, other in (("small", SMALL, *schemas[:2]), ("large", count, *schemas[2:])):
         source, saved = log_of(tmp_path / f"{name}.db", length), tmp_path / name

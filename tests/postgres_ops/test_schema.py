@@ -216,6 +216,18 @@ def test_what_happened_to_the_guards_is_told_and_mended_by_migrating(full: str, 
         log.append("note-1", Noted())
 
 
+def test_a_head_row_that_is_missing_is_told_and_put_back_by_migrating(full: str) -> None:
+    with eventlog.open(full) as other:
+        execute(full, "DELETE FROM log_head")
+        with pytest.raises(NotALog, match="db migrate"):
+            other.append("note-1", Noted())
+        (problem,) = run_json(full, "db", "check", status=1)["problems"]
+        assert "log_head" in problem
+        run(full, "db", "migrate")
+        other.append("note-1", Noted())
+    assert run_json(full, "db", "check")["ok"]
+
+
 def test_what_was_changed_while_the_guards_were_away_is_named_by_check(full: str) -> None:
     execute(full, "ALTER TABLE events DISABLE TRIGGER USER", "UPDATE events SET actor = 'x' WHERE position = 3")
     problems = run_json(full, "db", "check", status=1)["problems"]
