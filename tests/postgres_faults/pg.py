@@ -20,14 +20,10 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import psycopg
 import pytest
-from sqlalchemy import make_url
 from under_fire import Ticked, keys_in, open_log
 
 from eventlog.app import Log
-from eventlog.codec import Codec
-from eventlog.projection.discovery import installed
-from eventlog.store.postgres import LOCK_TIMEOUT_S, PostgresStore
-from eventlog.store.postgres_schema import open_store
+from eventlog.store.postgres import PostgresStore
 from tests.helpers import eventually
 from tests.postgres import in_schema
 
@@ -41,13 +37,8 @@ def store_of(log: Log) -> PostgresStore:
 
 def opened(url: str, *, patience_s: float | None = None, pool: dict[str, Any] | None = None) -> Log:
     """The log, with a writer's patience and a pool of connections as a test wants them."""
-    if patience_s is None and pool is None:
-        return open_log(url)
-    place = make_url(url.replace("postgresql://", "postgresql+psycopg://"))
-    store = open_store(place, timeout_s=LOCK_TIMEOUT_S if patience_s is None else patience_s, pool=pool)
-    log = Log(store, Codec([Ticked]), installed(), inline=True, writable=True, data_dir=None)
-    log.projections.prepare()
-    return log
+    settings = "".join(f"&{name}={value}" for name, value in (pool or {}).items())
+    return open_log(url + settings, timeout_s=patience_s)
 
 
 def with_options(url: str, **settings: object) -> str:
