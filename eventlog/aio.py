@@ -93,11 +93,14 @@ class AsyncLog:
         """As `EventLog.follow`; ends when the iteration is left or cancelled."""
         position = (await self.head()).position if after is None else after
         quiet_since = time.monotonic()
+        pause_s = poll_s
         while timeout_s is None or time.monotonic() - quiet_since <= timeout_s:
             end = (await self.head()).position
             if end <= position:
-                await asyncio.sleep(poll_s)
+                await asyncio.sleep(pause_s)
+                pause_s = self._log.longer(pause_s)
                 continue
+            pause_s = poll_s
             async for record in self.read(position, end, streams=streams, categories=categories, types=types):
                 yield record
                 quiet_since = time.monotonic()

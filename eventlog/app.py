@@ -13,6 +13,7 @@ from eventlog.codec import Codec, Upcaster
 from eventlog.errors import InvalidInput, LogReadOnly
 from eventlog.events import Event
 from eventlog.log import EventLog
+from eventlog.place import Place
 from eventlog.projection import Projection
 from eventlog.projection.discovery import installed
 from eventlog.projection.manager import Projections, Version
@@ -22,7 +23,6 @@ from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
 from eventlog.repositories.statistics import StatisticsRepository
 from eventlog.store.base import Progress, Store
-from eventlog.store.sqlite import LOCK_TIMEOUT_S
 from eventlog.store.sqlite_schema import open_store
 from eventlog.target import Target, data_folder, parse_target
 
@@ -110,42 +110,27 @@ def open(
     mode: Literal["rw", "r"] = "rw",
     create: bool = True,
     data_dir: str | os.PathLike[str] | None = None,
-    timeout_s: float = LOCK_TIMEOUT_S,
+    timeout_s: float | None = None,
     progress: Progress | None = None,
 ) -> Log:
     """Open a log, creating it when it is not there.
 
-    ``target`` is a path, ``sqlite:///path``, or ``:memory:``; default: ``$EVENTLOG_URL``, else a file of this user.
+    ``target`` is a path, ``sqlite:///path``, ``:memory:`` or ``postgresql://user@host/database``; default: what
+    variables and files say (`eventlog.config`), else a file of this user.
     ``projections``: kept in each append's transaction, only on demand, or not at all. ``data_dir`` holds ``result/``
-    (default: ``$EVENTLOG_DATA_DIR``, else the file's folder). ``timeout_s``: how long a writer waits for others.
+    (default: ``$EVENTLOG_DATA_DIR``, else the file's folder; this user's, where the log is no file). ``timeout_s``: how
+    long a writer waits for others (default: 10 s on a file, 15 s on a server, where it is also how long one that went
+    away is waited for).
     Projections that older code made are rebuilt, which takes a while on a long log: ``progress`` is told.
 
-    Raises LogMissing, NotALog, SchemaTooNew, UnsupportedFilesystem, DiskFull, Corrupt, LogBusy.
+    Raises InvalidInput, LogMissing, NotALog, SchemaTooNew, UnsupportedFilesystem, DiskFull, Corrupt, LogBusy,
+    ServerUnreachable.
     """
     if mode not in ("rw", "r") or projections not in ("inline", "deferred", "off"):
         raise InvalidInput("mode is 'rw' or 'r'; projections is 'inline', 'deferred' or 'off'")
+    place = parse_target(target)
     writable = mode == "rw"
-    store: Store
-    if str(target).startswith("postgresql://"):
-        from sqlalchemy import make_url
-
-        from eventlog.store.postgres_schema import open_store as open_postgres
-
-        place, options = None, dict[str, str]()
-        store = open_postgres(
-            make_url(str(target).replace("postgresql://", "postgresql+psycopg://")), writable=writable, create=create
-        )
-    else:
-        place, options = parse_target(target)
-    if str(target).startswith("postgresql://"):
-        pass
-    elif place is None:
-        from eventlog.store.memory import MemoryStore
-
-        store = MemoryStore()
-    else:
-        vfs = options.get("vfs", "")
-        store = open_store(place, writable=writable, create=create, timeout_s=timeout_s, vfs=vfs)
+    store = _open_store(place, writable=writable, create=create, timeout_s=timeout_s)
     try:
         folder = data_folder(data_dir, place)
         chosen = () if projections == "off" else (*installed(), *extra_projections)
@@ -158,6 +143,20 @@ def open(
         store.close()
         raise
     return log
+
+
+def _open_store(place: Place, *, writable: bool, create: bool, timeout_s: float | None) -> Store:
+    if place.server is not None:
+        try:
+            from eventlog.store.postgres_schema import open_store as open_postgres
+        except ImportError as error:
+            raise InvalidInput("PostgreSQL needs pip install 'execution-eventlog[postgres]'") from error
+        return open_postgres(place.server, writable=writable, create=create, timeout_s=timeout_s)
+    if place.path is None:
+        from eventlog.store.memory import MemoryStore
+
+        return MemoryStore()
+    return open_store(place.path, writable=writable, create=create, timeout_s=timeout_s, vfs=place.vfs)
 
 
 def _prepare(log: Log, progress: Progress | None) -> None:

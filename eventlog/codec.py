@@ -77,6 +77,11 @@ class Codec:
         """Whether a class is known for this tag."""
         return tag in self._by_tag
 
+    def is_plain(self, classes: Iterable[type[Event]]) -> bool:
+        """Whether any codec that knows these classes reads their records as this one does: no upcaster takes part."""
+        known = self._by_tag
+        return not self._upcasters and all((k := known.get(event_type(cls))) and k.cls is cls for cls in classes)
+
     def encode(self, event: Event | UnknownEvent) -> Encoded:
         """The bytes to store. Raises InvalidEvent (with the field's path) or EventTooLarge."""
         kind = self._by_class.get(type(event))

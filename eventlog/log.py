@@ -235,7 +235,7 @@ class EventLog:
         return count + (self._import(pending) if pending else 0)
 
     def _import(self, records: list[Record]) -> int:
-        rows: list[RecordRow] = [msgspec.structs.astuple(record)[:14] for record in records]
+        rows: list[RecordRow] = [record.row for record in records]
         try:
             events = [self.codec.check(row[3], row[4], row[11]) for row in rows]
         except UnicodeEncodeError as error:
@@ -443,21 +443,24 @@ class EventLog:
     ) -> Iterator[Record]:
         """Records as they are appended, by any process, from position ``after`` on (default: from now).
 
-        Resume with the last position seen. Ends when ``stop`` is set, or after ``timeout_s`` without a record.
+        Resume with the last position seen. Ends when ``stop`` is set, or after ``timeout_s`` without a record. On a
+        server the pauses grow while nothing happens, up to 2 s.
         """
         where = self.selection(streams, categories, types)
         position = self.head().position if after is None else after
         stop = stop or threading.Event()
         seen: object = None
         quiet_since = time.monotonic()
+        pause_s = poll_s
         while not stop.is_set():
             counter = self.store.change_counter()
             if counter == seen:
                 if timeout_s is not None and time.monotonic() - quiet_since > timeout_s:
                     return
-                stop.wait(poll_s)
+                stop.wait(pause_s)
+                pause_s = self.longer(pause_s)
                 continue
-            seen = counter
+            seen, pause_s = counter, poll_s
             end = self.head().position
             for record in self._pages(position, end, where, False, None):
                 yield record
@@ -465,6 +468,10 @@ class EventLog:
                 if stop.is_set():
                     return
             position = max(position, end)
+
+    def longer(self, pause_s: float) -> float:
+        """The pause after one in which nothing happened: where asking costs, followers ask less and less often."""
+        return max(pause_s, min(pause_s * 1.5, self.store.longest_poll_s))
 
     # trust
 

@@ -10,6 +10,7 @@ import pytest
 
 import eventlog
 from eventlog.app import Log
+from eventlog.config import VARIABLES
 from tests import postgres
 from tests.helpers import EVENTS
 
@@ -27,12 +28,13 @@ class Place(NamedTuple):
 PLACES = [
     Place("sqlite-file", lambda folder: str(folder / "log.db"), shared=True),
     Place("sqlite-memory", lambda folder: ":memory:", shared=False),
-    Place("postgres", lambda folder: postgres.fresh_log(), shared=True),
+    Place("postgres", lambda folder: postgres.borrow_log(), shared=True),
 ]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "shared: needs a store that several logs can open at once")
+    config.addinivalue_line("markers", "unmade: needs a place where no table of a projection was made before")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -46,16 +48,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _nobodys_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test may touch the log of whoever runs it."""
     monkeypatch.setenv("EVENTLOG_URL", str(tmp_path / "default.db"))
-    monkeypatch.delenv("EVENTLOG_DATA_DIR", raising=False)
+    for name in ("EVENTLOG_DATA_DIR", *VARIABLES[1:]):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
-def target(place: Place, tmp_path: Path) -> Iterator[str]:
+def target(place: Place, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """What to open."""
-    target = place.target(tmp_path)
+    if place.name != "postgres":
+        yield place.target(tmp_path)
+        return
+    target = postgres.fresh_log() if request.node.get_closest_marker("unmade") else place.target(tmp_path)
     yield target
-    if place.name == "postgres":
-        postgres.drop_log(target)
+    postgres.return_log(target)
 
 
 @pytest.fixture

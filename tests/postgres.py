@@ -10,9 +10,23 @@ import uuid
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
+
+import eventlog
+
+_SHAPE = (
+    "SELECT string_agg(concat_ws(' ', table_name, column_name, data_type, is_nullable), ',' "
+    "ORDER BY table_name, ordinal_position) FROM information_schema.columns WHERE table_schema = current_schema()"
+)
+_INDEXES = "SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema()"
+_TRIGGERS = (
+    "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass('events') AND NOT tgisinternal AND tgenabled = 'O'"
+)
+_free: list[str] = []
+"""Schemas that hold an empty log, its tables made: making them takes longer than most tests."""
 
 
 @cache
@@ -37,11 +51,16 @@ def start_server() -> str:
     return str(server.get_uri())
 
 
+def connect() -> psycopg.Connection[Any]:
+    """A plain connection to the server, every statement a transaction of its own."""
+    return psycopg.connect(server_url(), autocommit=True)
+
+
 def fresh_log() -> str:
     """The URL of an empty schema."""
     schema = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server_url(), autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {schema}")  # type: ignore[call-overload]
+    with connect() as connection:
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
     return in_schema(server_url(), schema)
 
 
@@ -50,8 +69,55 @@ def in_schema(url: str, schema: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}options={quote(f'-csearch_path={schema}')}"
 
 
+def schema_of(url: str) -> str:
+    """The schema of a URL made by `in_schema`."""
+    return url.rpartition("search_path%3D")[2]
+
+
 def drop_log(url: str) -> None:
     """Remove a schema made by `fresh_log`."""
-    schema = url.rpartition("search_path%3D")[2]
-    with psycopg.connect(server_url(), autocommit=True) as connection:
-        connection.execute(f"SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS {schema} CASCADE")  # type: ignore[call-overload]
+    with connect() as connection:
+        connection.execute(f"SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS {schema_of(url)} CASCADE".encode())
+
+
+def borrow_log() -> str:
+    """The URL of an empty log, or of an empty schema; to be given back by `return_log`."""
+    return _free.pop() if _free else fresh_log()
+
+
+def return_log(url: str) -> None:
+    """Empty a log for the next test; one that is not as it was made is removed."""
+    with connect() as connection:
+        connection.execute(f"SET lock_timeout = '5s'; SET search_path = {schema_of(url)}".encode())
+        if _shape(connection) != _standard():
+            drop_log(url)
+            return
+        connection.execute("SET session_replication_role = replica")
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()").fetchall()
+        emptied = [f'DELETE FROM "{name}"' for (name,) in tables if name not in ("eventlog_migrations", "log_head")]
+        connection.execute("; ".join(["BEGIN", *emptied, *_checkpoints(), "COMMIT"]).encode())
+    _free.append(url)
+
+
+def _shape(connection: psycopg.Connection[Any]) -> tuple[Any, ...]:
+    return tuple(connection.execute(sql).fetchone() for sql in (_SHAPE, _INDEXES, _TRIGGERS))
+
+
+@cache
+def _standard() -> tuple[Any, ...]:
+    url = fresh_log()
+    eventlog.open(url).close()
+    with connect() as connection:
+        connection.execute(f"SET search_path = {schema_of(url)}".encode())
+        return _shape(connection)
+
+
+@cache
+def _checkpoints() -> list[str]:
+    """What puts the checkpoints of an empty log back."""
+    url = fresh_log()
+    eventlog.open(url).close()
+    with connect() as connection:
+        kept = f"{schema_of(url)}.projections"
+        connection.execute(f"UPDATE {kept} SET position = 0".encode())
+    return [f"INSERT INTO projections SELECT * FROM {kept}"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +14,10 @@ from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import show_size
 from eventlog.cli.view import View
+
+if TYPE_CHECKING:
+    from eventlog.maintenance import Upkeep
+    from eventlog.place import Place
 
 SHOWN = 100
 
@@ -37,7 +40,7 @@ def init(state: State, view: View) -> None:
 @view_options
 @pass_state
 def status(state: State, view: View) -> None:
-    """Show where the log is, how big, with which settings and which SQLite, and what is wrong with it."""
+    """Show where the log is, how big, with which settings and which SQLite or PostgreSQL, and what is wrong with it."""
     from eventlog import maintenance
 
     with state.read() as log:
@@ -65,13 +68,10 @@ def _value(name: str, value: Any) -> str:
 @pass_state
 def migrate(state: State, view: View, dry_run: bool) -> None:
     """Bring the database to the newest schema, and put missing triggers back. Opening a log does the former too."""
-    from eventlog.store import sqlite_schema as migrations
-
-    path = _path(state)
+    place, upkeep = _place(state)
     if not dry_run:
-        with closing(migrations.open_for_schema(path)) as store:
-            migrations.migrate(store)
-    _tell_schema(view, migrations.status(path))
+        upkeep.migrate(place)
+    _tell_schema(view, upkeep.schema(place))
 
 
 @db.command()
@@ -84,16 +84,13 @@ def rollback(state: State, view: View, number: int, yes: bool) -> None:
 
     The next command of this program that opens the log brings it forward again.
     """
-    from eventlog.store import sqlite_schema as migrations
-
-    path = _path(state)
+    place, upkeep = _place(state)
     confirm(f"Undo every migration above {number}?", yes)
-    with closing(migrations.open_for_schema(path)) as store:
-        migrations.rollback(store, number)
+    upkeep.rollback(place, number)
     if number == 0:
-        view.item({"version": 0, "pending": []}, [("version", "0: an empty file, no log any more")])
+        view.item({"version": 0, "pending": []}, [("version", "0: empty, no log any more")])
         return
-    _tell_schema(view, migrations.status(path))
+    _tell_schema(view, upkeep.schema(place))
 
 
 def _tell_schema(view: View, status: Any) -> None:
@@ -135,13 +132,12 @@ def check(state: State, view: View) -> None:
 def _openable(state: State) -> Any:
     """The log; where damage keeps it from being opened, its records at least, so that the damage can be named."""
     from eventlog.errors import Corrupt
-    from eventlog.log import EventLog
-    from eventlog.store import sqlite_schema as migrations
 
     try:
         return state.read()
     except Corrupt:
-        return EventLog(migrations.open_for_schema(_path(state)), writable=False)
+        place, upkeep = _place(state)
+        return upkeep.open_damaged(place)
 
 
 @db.command()
@@ -182,16 +178,92 @@ def backup(state: State, view: View, file: Path, yes: bool) -> None:
 @view_options
 @pass_state
 def restore(state: State, view: View, file: Path, yes: bool) -> None:
-    """Put the backup FILE in the log's place, verified first. A log that is there is kept beside it."""
+    """Put the backup FILE in the log's place, verified.
+
+    A file that is there is kept beside the new one. In PostgreSQL the database, or its schema, must hold no log yet, or
+    the beginning of this one, as an interrupted restore leaves it.
+    """
     from eventlog import maintenance
 
-    path = _path(state)
-    there = path.exists()
+    place, _ = _place(state)
+    there = place.path is not None and place.path.exists()
     if there:
-        confirm(f"Put {file} in the place of {path}?", yes)
+        confirm(f"Put {file} in the place of {place.path}?", yes)
     with bar() as progress:
-        report = maintenance.restore(file, path, force=there, progress=progress)
-    _tell_copy(view, report, f"{path} is what the backup is" + (", the old log is kept beside it" if there else ""))
+        report = maintenance.restore(file, place, force=there, progress=progress)
+    if place.server is not None:
+        state.write(bar=True).close()  # makes the tables
+    name = place.path or place.masked
+    _tell_copy(view, report, f"{name} is what the backup is" + (", the old log is kept beside it" if there else ""))
+
+
+@db.command()
+@click.argument("source")
+@click.argument("target")
+@click.option("--no-verify", is_flag=True, help="Do not compare the tables of TARGET with its events at the end.")
+@view_options
+@pass_state
+def copy(state: State, view: View, source: str, target: str, no_verify: bool) -> None:
+    """Copy the log SOURCE to TARGET (paths or URLs), from a file to PostgreSQL or back: same records, same head.
+
+    Others may go on writing to SOURCE. Interrupted, or repeated later, it goes on where it was. TARGET must be empty or
+    the beginning of SOURCE. At the end the heads are compared, and the tables of TARGET made and verified; those that
+    were rolled back before stay so, and are told.
+    """
+    import eventlog
+    from eventlog.maintenance.copy import behind
+    from eventlog.maintenance.copy import copy as copy_log
+
+    with bar() as progress:
+        with (
+            eventlog.open(source, mode="r", create=False) as old,
+            eventlog.open(target, projections="off") as new,
+        ):
+            done = copy_log(old, new, progress)
+        with eventlog.open(target, progress=progress) as new:
+            different = [] if no_verify else new.projections.verify(progress=progress)
+            stopped = behind(new.projections.status())
+    found = {**done._asdict(), "verified": not no_verify, "differences": len(different), "behind": stopped}
+    lines = [(name, str(value)) for name, value in found.items() if name != "behind"]
+    if stopped:
+        told = [f"{name}: {why}" for name, why in stopped.items()]
+        lines.append(("behind", "\n".join([*told, "`eventlog projections resume` lets them go on"])))
+    view.item(found, lines)
+    if different or any(why.startswith("failed") for why in stopped.values()):
+        sys.exit(1)
+
+
+@db.command()
+@click.option("--prefix", default="eventlog", show_default=True, help="What the roles' names begin with.")
+@click.option(
+    "--login",
+    "logins",
+    multiple=True,
+    metavar="NAME=ROLE",
+    help="Let the login NAME, which exists, be owner, writer or reader; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show the SQL.")
+@view_options
+@pass_state
+def roles(state: State, view: View, prefix: str, logins: tuple[str, ...], dry_run: bool) -> None:
+    """Make PostgreSQL roles with the least privilege: an owner, writers that can only append, readers.
+
+    Needs a login that may create roles and owns the tables. Harmless to repeat, and to be repeated after a migration,
+    or when a projection was added by another login.
+    """
+    from eventlog.maintenance.postgres_roles import create
+
+    pairs = dict(pair.partition("=")[::2] for pair in logins)
+    with state.write() as log:
+        made, sql = create(log, prefix, pairs, dry_run=dry_run)
+    if dry_run and not view.is_json:
+        for statement in sql:
+            click.echo(f"{statement};")
+        return
+    view.item(
+        {"roles": [role._asdict() for role in made], "sql": sql if dry_run else None},
+        [(role.name, role.purpose) for role in made],
+    )
 
 
 def _tell_copy(view: View, report: Any, what: str) -> None:
@@ -202,11 +274,12 @@ def _tell_copy(view: View, report: Any, what: str) -> None:
         view.say(f"{what}: version {position}, head {digest}")
 
 
-def _path(state: State) -> Path:
-    """The file of the log. A log in memory has no schema to look at and nothing to restore."""
+def _place(state: State) -> tuple[Place, Upkeep]:
+    """Where the log is, and what is done there. A log in memory has no schema to look at and nothing to restore."""
+    from eventlog import maintenance
     from eventlog.target import parse_target
 
-    path, _ = parse_target(state.db)
-    if path is None:
+    place = parse_target(state.db)
+    if place.kind == "memory":
         raise click.UsageError("A log in memory is no file.")
-    return path
+    return place, maintenance.of(place.kind)

@@ -16,6 +16,7 @@ COMMANDS = {
     "log": ("log:log", "The events themselves: append, read, verify, export."),
     "projections": ("projections:projections", "The tables computed from the events: rebuild, roll back, explain."),
     "db": ("db:db", "The database: create, migrate, check, back up."),
+    "config": ("config:config", "Which log is in use, and who says so."),
     "completion": ("completion:completion", "Print the completion script of a shell."),
 }
 
@@ -44,12 +45,11 @@ def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
 @click.option(
     "--db",
     metavar="URL",
-    envvar="EVENTLOG_URL",
-    help="The log: a path or sqlite:///path. Default: $EVENTLOG_URL, else a file of this user's own.",
+    help="The log: a path, or a URL like postgresql://user@host/database. Default: what `eventlog config show` tells.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.pass_context
 def cli(ctx: click.Context, db: str | None, debug: bool) -> None:
     """An event-sourced execution log: record what programs do, and ask what happened."""
-    ctx.obj = State(db or None)
+    ctx.obj = State(db)

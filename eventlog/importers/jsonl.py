@@ -8,7 +8,10 @@ here: two logs that both have a ``run-1`` cannot become one by mixing their even
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedReader
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
@@ -23,6 +26,7 @@ from eventlog.store.base import Record
 Progress = Callable[[int, int | None, str], None]
 MAX_LINE_BYTES = 16 << 20
 BATCH = 500
+GZIP = b"\x1f\x8b"
 
 _decode = msgspec.json.Decoder(Line).decode
 
@@ -98,6 +102,28 @@ def _skip_present(log: EventLog, entries: Iterator[Entry]) -> tuple[int, Iterato
             return present, chain((entry,), entries)
         present += 1
     return present, iter(())
+
+
+@contextmanager
+def records(source: Path) -> Iterator[Iterator[Record]]:
+    """The records in an exported file, as they were stored; it may be compressed by gzip.
+
+    Raises InvalidInput with the number of the line, and where the compressed data are damaged or cut off.
+    """
+    with source.open("rb") as file:
+        packed = file.read(2) == GZIP
+        file.seek(0)
+        if not packed:
+            yield _records(read(file))
+            return
+        import gzip
+        import zlib
+
+        try:
+            with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
+                yield _records(read(BufferedReader(unpacked)))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InvalidInput(str(error)) from error
 
 
 def _records(entries: Iterable[Entry]) -> Iterator[Record]:

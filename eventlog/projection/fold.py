@@ -207,16 +207,13 @@ def _plan_entity(
     reader: Reader, entity: Entity[Any], items: Sequence[Item], made: Plan, known: dict[Any, Any]
 ) -> list[Change]:
     keys = key_map(entity, items)
-    wanted = [key for key in dict.fromkeys(keys.values()) if key is not None]
-    for record, _ in items:
-        if record.version == 1:
-            # There cannot be a row before the first record of its stream.
-            known.setdefault(keys[record.stream])
-    if missing := [(key,) for key in wanted if key not in known]:
-        loaded = reader.load(entity.table, missing)
-        known.update((key[0], loaded.get(key)) for key in missing)
-    before = {key: known[key] for key in wanted}
-    rows = dict(before)
+    if missing := [key for key in keys.values() if key is not None and key not in known]:
+        # A stream that begins here has no row yet.
+        begun = {keys[record.stream] for record, _ in items if record.version == 1}
+        loaded = reader.load(entity.table, [(key,) for key in missing if key not in begun])
+        known.update((key, loaded.get((key,))) for key in missing)
+    before = {key: known[key] for key in keys.values() if key is not None}
+    rows = before.copy()
     made.failure = evolve_all(entity, items, keys, rows)
     changes: list[Change] = []
     for key, row in rows.items():
@@ -360,13 +357,15 @@ class Folder:
         codec: Codec,
         groups: Sequence[Group],
         writing: Callable[[], AbstractContextManager[object]] = nullcontext,
+        part: tuple[int, int] | None = None,
     ) -> None:
         self._writer = writer
         self._codec = codec
         self._writing = writing
         self._groups = list(groups)
         self._sums: dict[Rollup, Deltas] = {rollup: {} for group in groups for rollup in group.rollups}
-        self._tags = tuple(dict.fromkeys(tag for group in groups for tag in group.tags))
+        tags = tuple(dict.fromkeys(tag for group in groups for tag in group.tags))
+        self._wanted = Selection(types=tags, part=part)
         self.failures: dict[str, Failure] = {}
 
     def fold(self, after: int, to: int, progress: Callable[[int], None] | None = None) -> None:
@@ -374,7 +373,7 @@ class Folder:
         start = after
         with no_collection():
             while after < to:
-                end, items = page(self._writer, self._codec, self._tags, after, to)
+                end, items = page(self._writer, self._codec, self._wanted, after, to)
                 self._apply(items, after, end)
                 after = end
                 if progress is not None:
@@ -426,9 +425,9 @@ def _split(groups: Sequence[Group], items: list[Item]) -> dict[Group, list[Item]
     return mine
 
 
-def page(reader: Reader, codec: Codec, tags: tuple[str, ...], after: int, to: int) -> tuple[int, list[Item]]:
-    """The next records of these types, and the position up to which they are all there are."""
-    rows = reader.records(after, to, Selection(types=tags), limit=PAGE)
+def page(reader: Reader, codec: Codec, wanted: Selection, after: int, to: int) -> tuple[int, list[Item]]:
+    """The next records that are wanted, and the position up to which they are all there are."""
+    rows = reader.records(after, to, wanted, limit=PAGE)
     end = to if len(rows) < PAGE else rows[-1][0]
     return end, decode(codec, rows)
 

@@ -76,6 +76,20 @@ def moving(group: Group, stored: dict[str, Checkpoint]) -> list[Rollup]:
     ]
 
 
+class _Moving:
+    """A group that moves with every append, those of its rollups that do, and the rows that were touched last.
+
+    Those are rows of an entity by key (mostly runs under way), true as long as nobody else writes.
+    """
+
+    __slots__ = ("group", "known", "rollups")
+
+    def __init__(self, group: Group, rollups: list[Rollup]) -> None:
+        self.group = group
+        self.rollups = rollups
+        self.known: dict[Any, Any] = {}
+
+
 class Inline:
     """Applies each append's records to every inline group that is live and at the head. See `committer.Projector`."""
 
@@ -83,28 +97,29 @@ class Inline:
         self._groups = tuple(groups)
         self._codec = codec
         self.tags = frozenset(tag for group in self._groups for tag in group.tags)
-        self._active: dict[str, list[tuple[Group, list[Rollup]]]] | None = None
-        # The rows of entities that were touched last, true as long as nobody else writes: runs under way, mostly.
-        self._rows: dict[Group, dict[Any, Any]] = {}
+        self._active: dict[str, list[_Moving]] | None = None
 
     def forget(self) -> None:
         self._active = None
-        self._rows.clear()
 
     def forget_streams(self, streams: Collection[str]) -> None:
-        for group, rows in self._rows.items():
-            if isinstance(group.root, Entity):
+        for one in {one for ones in (self._active or {}).values() for one in ones}:
+            root = one.group.root
+            if isinstance(root, Entity):
                 for stream in streams:
-                    rows.pop(group.root.key_of(stream), None)
+                    one.known.pop(root.key_of(stream), None)
 
     def apply(self, writer: Writer, items: list[Item], old: int, new: int, careful: bool) -> None:
         active = self._load(writer, old) if self._active is None else self._active
-        work: dict[Group, tuple[Group, list[Rollup], list[Item]]] = {}
+        work: dict[_Moving, list[Item]] = {}
         for item in items:
-            for group, rollups in active.get(item[0].type, ()):
-                work.setdefault(group, (group, rollups, []))[2].append(item)
-        for group, rollups, mine in work.values():
-            known = self._rows.setdefault(group, {})
+            for one in active.get(item[0].type, ()):
+                if one in work:
+                    work[one].append(item)
+                else:
+                    work[one] = [item]
+        for one, mine in work.items():
+            group, rollups, known = one.group, one.rollups, one.known
             if len(known) > MAX_KNOWN_ROWS:
                 known.clear()
             if careful:
@@ -117,20 +132,20 @@ class Inline:
                 save(writer, group, rollups, checkpoints(writer, old), new, made)
                 self.forget()
 
-    def _load(self, writer: Writer, head: int) -> dict[str, list[tuple[Group, list[Rollup]]]]:
+    def _load(self, writer: Writer, head: int) -> dict[str, list[_Moving]]:
         """Find the groups that can move with every append, bring them to the head, detach all others."""
         stored = checkpoints(writer, head)
-        active: dict[str, list[tuple[Group, list[Rollup]]]] = {}
+        active: dict[str, list[_Moving]] = {}
         attached: set[str] = set()
         for group in self._groups:
             if not usable(group, stored) or head - stored[group.root.name].position > INLINE_LAG:
                 continue
             if stored[group.root.name].position < head and not catch_up(writer, self._codec, group, stored, head):
                 continue
-            rollups = moving(group, stored)
-            attached.update(member.name for member in (group.root, *rollups))
+            one = _Moving(group, moving(group, stored))
+            attached.update(member.name for member in (group.root, *one.rollups))
             for tag in group.tags:
-                active.setdefault(tag, []).append((group, rollups))
+                active.setdefault(tag, []).append(one)
         for checkpoint in stored.values():
             if checkpoint.attached != (checkpoint.name in attached):
                 checkpoint.attached = checkpoint.name in attached

@@ -226,7 +226,7 @@ class Projections:
             after, head = stored[group.root.name].position, tx.transaction.head.position
             if after >= head:
                 return 0
-            end, items = page(writer, self._codec, group.tags, after, head)
+            end, items = page(writer, self._codec, Selection(types=group.tags), after, head)
             rollups = moving(group, stored)
             made = apply(writer, group, rollups, items, end)
             save(writer, group, rollups, stored, end, made)
@@ -245,12 +245,14 @@ class Projections:
         """Keep deferred projections caught up until ``stop`` is set."""
         stop = stop or threading.Event()
         seen: object = None
+        pause_s = poll_s
         while not stop.is_set():
             counter = self._log.store.change_counter()
             if counter == seen:
-                stop.wait(poll_s)
+                stop.wait(pause_s)
+                pause_s = self._log.longer(pause_s)
                 continue
-            seen = counter
+            seen, pause_s = counter, poll_s
             self.catch_up(names, progress)
 
     def rebuild(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> None:

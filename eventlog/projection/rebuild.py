@@ -13,7 +13,7 @@ from eventlog.log import EventLog
 from eventlog.projection.fold import Failure, Folder, as_dict
 from eventlog.projection.kinds import Group, Projection
 from eventlog.projection.machine import Checkpoint, State, catch_up, checkpoints, fresh_checkpoint
-from eventlog.store.base import Builder, Progress, Scratch, Table, Values
+from eventlog.store.base import Progress, Scratch, Table, Values
 from eventlog.store.retrying import Pauses
 
 SWAP_TIMEOUT_S = 30.0
@@ -49,60 +49,137 @@ def rebuild(
     fails the old tables stay and ProjectionFailed is raised; with ``keep_failed`` the new ones are taken, true up to
     the failure.
     """
-    suffix = os.urandom(4).hex()
-    shadows = [group.shadow(suffix) for group in groups]
-    builder = log.store.builder()
+    making = _Making(log, groups, progress, to)
     try:
         try:
-            with builder.writing():
-                for member in _members(shadows):
-                    builder.create_table(member.table)
-            position, failures = _build(builder, log, shadows, progress, to, keep_failed=keep_failed)
+            making.create()
+            failures = making.fill(keep_failed=keep_failed)
         finally:
-            builder.close()
-        _publish(log, groups, suffix, position, state, failures, to)
+            making.builder.close()
+        making.publish(state, failures)
     except BaseException as error:
         translated = log.store.translate(error)
-        if not isinstance(error, (Overtaken, ProjectionFailed)) and _is_gone(log, shadows):
-            raise Overtaken(f"another process has rebuilt {shadows[0].root.name} meanwhile") from error
-        _clean_up(log, shadows)
+        if making.made and not isinstance(error, (Overtaken, ProjectionFailed)) and making.is_gone():
+            raise making.overtaken() from error
+        making.clean_up()
         if translated is error:
             raise
         raise translated from error
 
 
-def _clean_up(log: EventLog, shadows: Sequence[Group]) -> None:
-    """Drop what was built; where even that fails, the next rebuild drops it."""
-    with suppress(EventLogError), log.transaction() as tx:
-        for member in _members(shadows):
-            tx.transaction.writer.drop_table(member.table.name)
+class _Making:
+    """Tables that are made beside the live ones, under names with a suffix of their own."""
 
+    def __init__(self, log: EventLog, groups: Sequence[Group], progress: Progress | None, to: int | None) -> None:
+        self.log = log
+        self.groups = groups
+        self.suffix = os.urandom(4).hex()
+        self.shadows = [group.shadow(self.suffix) for group in groups]
+        self.builder = log.store.builder()
+        self.position = 0
+        self.made = False
+        self._progress = progress
+        self._to = to
+        self._label = f"rebuilding {', '.join(group.root.name for group in groups)}"
 
-def _is_gone(log: EventLog, shadows: Sequence[Group]) -> bool:
-    """Whether somebody else's swap has dropped our tables."""
-    with log.reader() as reader:
-        return any(member.table.name not in reader.shadows(member.name) for member in _members(shadows))
+    def create(self) -> None:
+        """Empty tables, in place of those there may be."""
+        with self.builder.writing():
+            for member in _members(self.shadows):
+                self.builder.drop_table(member.table.name)
+                self.builder.create_table(member.table)
+        self.made = True
 
+    def fill(self, *, keep_failed: bool) -> dict[str, Failure]:
+        """Fill and index the tables; returns what failed. They are true up to `position` then."""
+        head = self.builder.head().position
+        end = head if self._to is None else min(self._to, head)
+        self._fold_in_parts(end)
+        failures = self._fold(end)
+        if failures and not keep_failed:
+            raise _cannot(*next(iter(failures.items())))
+        for member in _members(self.shadows):
+            if self._progress is not None:
+                self._progress(0, None, f"indexing {member.name}")
+            with self.builder.writing():
+                self.builder.create_indexes(member.table)
+        return failures
 
-def _build(
-    builder: Builder,
-    log: EventLog,
-    shadows: Sequence[Group],
-    progress: Progress | None,
-    to: int | None,
-    *,
-    keep_failed: bool,
-) -> tuple[int, dict[str, Failure]]:
-    """Fill the shadow tables; returns the position up to which they are true, and what failed."""
-    position, failures = _fold(builder, log, shadows, progress, to)
-    if failures and not keep_failed:
-        raise _cannot(*next(iter(failures.items())))
-    for member in _members(shadows):
-        if progress is not None:
-            progress(0, None, f"indexing {member.name}")
-        with builder.writing():
-            builder.create_indexes(member.table)
-    return position, failures
+    def _fold_in_parts(self, end: int) -> None:
+        """Fold in several processes, where that pays and nothing goes wrong in any of them."""
+        from eventlog.projection import parallel  # it imports what only a long log needs
+
+        parts = parallel.parts_for(self.log, self.groups, end)
+        if parts < 2:
+            return
+        task = parallel.Task(
+            str(self.log.store.address), self.suffix, tuple(group.root.name for group in self.groups), end
+        )
+        if parallel.fold(task, parts, _teller(self._progress, end, self._label)):
+            self.position = end
+            return
+        if self.is_gone():
+            raise self.overtaken()
+        self.create()
+        self._label += " in one process"
+
+    def _fold(self, end: int) -> dict[str, Failure]:
+        folder = Folder(self.builder, self.log.codec, self.shadows, self.builder.writing)
+        while True:
+            folder.fold(self.position, end, _teller(self._progress, end, self._label))
+            self.position = end
+            head = self.builder.head().position
+            if self._to is not None or head - end <= NEAR:
+                return folder.failures
+            end = head
+
+    def publish(self, state: State, failures: dict[str, Failure]) -> None:
+        """Swap. Where readers keep the old tables it is tried again and again: writers get their turn in between."""
+        pauses = Pauses(SWAP_TIMEOUT_S)
+        while True:
+            try:
+                with self.log.transaction() as tx:
+                    self._swap(tx.transaction, state, failures)
+                return
+            except LogBusy:
+                if self.log.store.swaps_under_readers or not pauses.pause():
+                    raise
+
+    def _swap(self, transaction: Transaction, state: State, failures: dict[str, Failure]) -> None:
+        """Put the tables in the place of the live ones, and bring them to the head."""
+        writer = transaction.writer
+        stored = checkpoints(writer)
+        for group in self.groups:
+            root_failure = failures.get(group.root.name)
+            at = self.position if root_failure is None else root_failure.position - 1
+            for member in group.members:
+                made = f"{member.name}__{self.suffix}"
+                others = writer.shadows(member.name)
+                if made not in others:
+                    raise self.overtaken()
+                for name in (member.name, *(other for other in others if other != made)):
+                    writer.drop_table(name)
+                writer.rename_table(made, member.name)
+                generation = 1 + (stored[member.name].generation if member.name in stored else 0)
+                failure = failures.get(member.name)
+                writer.save_checkpoint(fresh_checkpoint(member, at, state, generation, failure).values())
+            if self._to is None and root_failure is None:
+                catch_up(writer, self.log.codec, group, checkpoints(writer), transaction.head.position)
+
+    def clean_up(self) -> None:
+        """Drop what was built; where even that fails, the next rebuild drops it."""
+        with suppress(EventLogError), self.log.transaction() as tx:
+            for member in _members(self.shadows):
+                tx.transaction.writer.drop_table(member.table.name)
+
+    def is_gone(self) -> bool:
+        """Whether somebody else's swap has dropped the tables."""
+        with self.log.reader() as reader:
+            return any(member.table.name not in reader.shadows(member.name) for member in _members(self.shadows))
+
+    def overtaken(self) -> Overtaken:
+        """What to raise then."""
+        return Overtaken(f"another process has rebuilt {self.groups[0].root.name} meanwhile")
 
 
 def _members(groups: Iterable[Group]) -> list[Projection]:
@@ -116,79 +193,6 @@ def _cannot(name: str, failure: Failure) -> ProjectionFailed:
         name=name,
         position=failure.position,
     )
-
-
-def _fold(
-    builder: Builder, log: EventLog, groups: Sequence[Group], progress: Progress | None, to: int | None
-) -> tuple[int, dict[str, Failure]]:
-    folder = Folder(builder, log.codec, groups, builder.writing)
-    label = f"rebuilding {', '.join(group.root.name for group in groups)}"
-    head = builder.head().position
-    end = head if to is None else min(to, head)
-    done = 0
-
-    def told(position: int) -> None:
-        if progress is not None:
-            progress(position, end, label)
-
-    while True:
-        folder.fold(done, end, told)
-        done = end
-        head = builder.head().position
-        if to is not None or head - end <= NEAR:
-            return end, folder.failures
-        end = head
-
-
-def _publish(
-    log: EventLog,
-    groups: Sequence[Group],
-    suffix: str,
-    position: int,
-    state: State,
-    failures: dict[str, Failure],
-    to: int | None,
-) -> None:
-    """Swap. Where readers keep the old tables it is tried again and again: writers get their turn in between."""
-    pauses = Pauses(SWAP_TIMEOUT_S)
-    while True:
-        try:
-            with log.transaction() as tx:
-                _swap(log, tx.transaction, groups, suffix, position, state, failures, to)
-            return
-        except LogBusy:
-            if log.store.swaps_under_readers or not pauses.pause():
-                raise
-
-
-def _swap(
-    log: EventLog,
-    transaction: Transaction,
-    groups: Sequence[Group],
-    suffix: str,
-    position: int,
-    state: State,
-    failures: dict[str, Failure],
-    to: int | None,
-) -> None:
-    writer = transaction.writer
-    stored = checkpoints(writer)
-    for group in groups:
-        root_failure = failures.get(group.root.name)
-        at = position if root_failure is None else root_failure.position - 1
-        for member in group.members:
-            made = f"{member.name}__{suffix}"
-            others = writer.shadows(member.name)
-            if made not in others:
-                raise Overtaken(f"another process has rebuilt {member.name} meanwhile")
-            for name in (member.name, *(other for other in others if other != made)):
-                writer.drop_table(name)
-            writer.rename_table(made, member.name)
-            generation = 1 + (stored[member.name].generation if member.name in stored else 0)
-            failure = failures.get(member.name)
-            writer.save_checkpoint(fresh_checkpoint(member, at, state, generation, failure).values())
-        if to is None and root_failure is None:
-            catch_up(writer, log.codec, group, checkpoints(writer), transaction.head.position)
 
 
 def verify(log: EventLog, groups: Sequence[Group], progress: Progress | None = None) -> list[Difference]:
@@ -213,7 +217,7 @@ def _verify(log: EventLog, groups: Sequence[Group], progress: Progress | None) -
         for position, together in by_position.items():
             for member in _members(together):
                 scratch.create_table(member.table)
-            Folder(scratch, log.codec, together).fold(0, position, _teller(progress, position))
+            Folder(scratch, log.codec, together).fold(0, position, _teller(progress, position, "verifying projections"))
             for member in _members(together):
                 if _comparable(stored[member.name], position):
                     differences += _compare(scratch, member.table)
@@ -227,8 +231,8 @@ def _comparable(checkpoint: Checkpoint, position: int) -> bool:
     return checkpoint.position == position
 
 
-def _teller(progress: Progress | None, total: int) -> Callable[[int], None] | None:
-    return None if progress is None else lambda done: progress(done, total, "verifying projections")
+def _teller(progress: Progress | None, total: int, label: str) -> Callable[[int], None] | None:
+    return None if progress is None else lambda done: progress(done, total, label)
 
 
 def _shown(table: Table, values: Values | None) -> dict[str, object] | None:

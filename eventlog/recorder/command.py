@@ -28,6 +28,7 @@ from eventlog.recorder.pump import leave_behind
 from eventlog.recorder.recording import PARENT_VARIABLE, Recording, parent_from_environment, prepare
 from eventlog.recorder.sink import Sink
 from eventlog.target import Target, data_folder, parse_target
+from eventlog.url import masked
 
 Opener = Callable[..., Any]
 """What opens logs, `eventlog.open`: it stands above the recorder, and is handed down."""
@@ -100,11 +101,11 @@ def open_sink(opener: Opener, target: Target, data_dir: str | os.PathLike[str] |
     def open_log() -> Any:
         return opener(target, data_dir=data_dir, timeout_s=LOCK_TIMEOUT_S)
 
-    url, folder = os.fspath(target) if target is not None else "", None
+    url, folder = masked(os.fspath(target)) if target is not None else "", None
     try:
-        place, _ = parse_target(target)
+        place = parse_target(target)
         folder = data_folder(data_dir, place)
-        url = f"sqlite:///{place}" if place is not None else url
+        url = place.masked
     except Exception:
         folder = None if data_dir is None else Path(data_dir)
     return Sink(open_log, url, folder)

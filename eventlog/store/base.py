@@ -53,6 +53,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         """The event, decoded at each access. Raises DecodeError."""
         return self.codec.decode(self.type, self.schema, self.data)
 
+    @property
+    def row(self) -> RecordRow:
+        """The columns as they are stored, in the order of `COLUMNS`."""
+        return msgspec.structs.astuple(self)[:14]
+
     def as_dict(self) -> dict[str, Any]:
         """The columns, with ``data`` and ``metadata`` as JSON values and the hash in hex."""
         columns = {name: getattr(self, name) for name in COLUMNS}
@@ -108,6 +113,8 @@ class Selection(NamedTuple):
     streams: tuple[str, ...] | None = None
     categories: tuple[str, ...] | None = None
     types: tuple[str, ...] | None = None
+    part: tuple[int, int] | None = None
+    """(which, of how many): those streams whose last character's code point, divided by how many, leaves which."""
 
 
 pack_fixed = Pack(">qqqqq8i").pack
@@ -444,8 +451,12 @@ class Store(Protocol):
     """One database that holds one log."""
 
     @property
+    def kind(self) -> Literal["file", "memory", "postgresql"]:
+        """What holds the log: whose upkeep it needs."""
+
+    @property
     def url(self) -> str:
-        """Where the log is."""
+        """Where the log is, a password in it masked."""
 
     @property
     def path(self) -> Path | None:
@@ -458,6 +469,10 @@ class Store(Protocol):
     @property
     def longest_poll_s(self) -> float:
         """How long followers may pause when nothing happens: where asking costs, longer."""
+
+    @property
+    def address(self) -> str | None:
+        """The URL by which another process opens the same log, **a password in it in clear**; None: none can."""
 
     def reader(self) -> AbstractContextManager[Reader]:
         """A short read; leave the context before doing anything slow."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Literal
 
 from eventlog.errors import InvalidQuery, LogClosed, StoreError
 from eventlog.store.base import Durability, Head
@@ -39,10 +40,12 @@ class _Build(WriteSession):
 class MemoryStore:
     """See `eventlog.store.base.Store`; a forked child has a copy of its own."""
 
+    kind: Literal["memory"] = "memory"
     url = ":memory:"
     path: Path | None = None
     swaps_under_readers = True
     longest_poll_s = 0.0
+    address: str | None = None
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)

@@ -9,14 +9,13 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import errors as pg
 from psycopg.pq import TransactionStatus
-from psycopg.types.string import TextLoader
 from sqlalchemy import URL, create_engine, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -37,7 +36,9 @@ from eventlog.errors import (
     StorageFailed,
     StoreError,
 )
+from eventlog.place import Server
 from eventlog.store.base import GENESIS, Durability, Head
+from eventlog.store.postgres_pool import Pool, on_connect, on_return
 from eventlog.store.postgres_session import Build, Connection, Reader, Scratch, Writer
 from eventlog.store.retrying import Pauses
 
@@ -54,56 +55,77 @@ _TAIL_RECORDS = 200
 """Of so many records that others appended the streams are looked at; when there are more, all caches are dropped."""
 # With both ends given, the plan that is kept goes by the index; with one it reads and sorts a third of the table.
 _TAIL = "SELECT position, hash, recorded_at, stream FROM events WHERE position BETWEEN ? AND ? ORDER BY position DESC"
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _UNSYNCED = "SET LOCAL synchronous_commit = off"
 _LOCK_HEAD = "SELECT generation FROM log_head FOR UPDATE"
 _MOVED = "UPDATE log_head SET generation = generation + 1"
+_COUNTER = "SELECT generation, (SELECT max(position) FROM events) FROM log_head"
+_END_STALLED = """
+SELECT pg_terminate_backend(holder.pid) FROM pg_stat_activity AS holder JOIN pg_locks AS held USING (pid)
+WHERE held.relation = 'log_head'::regclass AND held.granted AND holder.datname = current_database()
+AND holder.state = 'active' AND holder.wait_event_type = 'Client' AND current_setting('statement_timeout') != '0'
+AND holder.query_start < clock_timestamp() - current_setting('statement_timeout')::interval
+"""
+"""No time-out reaches a statement whose client stopped in the middle of sending it, or of taking its rows."""
 _FORK_WAIT_S = 1.0
-_PASSING = (
-    pg.LockNotAvailable,
-    pg.DeadlockDetected,
-    pg.SerializationFailure,
+_READ_ATTEMPTS = 3
+_ENDED = (
     pg.AdminShutdown,
     pg.CrashShutdown,
     pg.CannotConnectNow,
     pg.IdleInTransactionSessionTimeout,
+    pg.IdleSessionTimeout,
+    pg.TransactionTimeout,
     pg.TooManyConnections,
 )
+"""How the server ends a session, or does not begin one."""
+_PASSING = (*_ENDED, pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure, InvalidRequestError)
+_UNHEARD = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
+"""The server has not answered to the end."""
 _HOPELESS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied", "permission")
 _stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
 
 
 class PostgresStore:
-    """See `eventlog.store.base.Store`. ``pool`` are keyword arguments of SQLAlchemy's ``create_engine``."""
+    """See `eventlog.store.base.Store`. ``timeout_s``: how long a writer waits, also for a server that went away."""
 
+    kind: Literal["postgresql"] = "postgresql"
     path: Path | None = None
     swaps_under_readers = False
     longest_poll_s = 2.0
 
     def __init__(
         self,
-        url: URL,
+        server: Server,
         *,
-        connect: dict[str, Any] | None = None,
-        pool: dict[str, Any] | None = None,
         writable: bool = True,
         timeout_s: float = LOCK_TIMEOUT_S,
     ) -> None:
-        self.url = url.render_as_string(hide_password=True)
+        self.server = server
+        self.url = server.masked
+        self.address = server.address
         self.writable = writable
         self.timeout_s = timeout_s
         self.schema = ""
         # Readers are single statements, each a transaction of its own; writers say BEGIN and COMMIT themselves.
         self.engine = create_engine(
-            url,
+            URL.create("postgresql+psycopg", **server.url_parts()),
             isolation_level="AUTOCOMMIT",
+            connect_args={"options": _options(server, timeout_s), **_connect(server)},
             pool_reset_on_return=None,
-            connect_args=connect or {},
-            **{"pool_pre_ping": True, **(pool or {})},
+            poolclass=Pool,
+            pool_size=server.pool.size,
+            max_overflow=server.pool.max_overflow,
+            pool_timeout=server.pool.timeout_s,
+            pool_recycle=server.pool.recycle_s,
+            pool_pre_ping=server.pool.pre_ping,
         )
-        event.listen(self.engine, "connect", _prepare)
+        event.listen(self.engine, "connect", on_connect)
+        event.listen(self.engine, "reset", on_return)
         self._writing = threading.RLock()
-        self._writer: PoolProxiedConnection | None = None
+        self._writer: Connection | None = None
+        self._in_doubt = False
+        """Whether a COMMIT was sent whose answer has not been heard."""
         self._known = Head(0, GENESIS)
         self._generation: int | None = None
         self._closed = False
@@ -113,39 +135,46 @@ class PostgresStore:
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
-        lease = _Lease(self)
         try:
-            yield lease.reader
+            lease = _Lease(self)
+            try:
+                yield lease.reader
+            finally:
+                lease.give_back()
         except (psycopg.Error, SQLAlchemyError) as error:
             raise self._translate(error) from error
         except (UnicodeEncodeError, OverflowError) as error:
             raise InvalidQuery(f"nothing stored can be like that: {error}") from error
-        finally:
-            lease.give_back()
 
     def scratch(self) -> Scratch:
-        fairy = self._private()
+        connection = self._private()
         try:
-            return Scratch(driver(fairy), fairy.close, self.schema)
-        except psycopg.Error as error:
-            fairy.close()
-            raise self._translate(error) from error
+            return Scratch(connection, self.schema)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, psycopg.Error):
+                raise self._translate(error) from error
+            raise
 
     def builder(self) -> Build:
         if not self.writable:
             raise LogReadOnly("the log was opened for reading only (mode='r'); nothing was written")
-        fairy = self._private()
-        return Build(driver(fairy), fairy.close)
+        return Build(self._private())
 
-    def _private(self) -> PoolProxiedConnection:
+    def _private(self) -> Connection:
         """A connection outside the pool, which nobody hurries."""
         try:
-            fairy = self.checkout()
-            fairy.detach()
-            driver(fairy).execute(_PATIENT)
-            return fairy
+            connection = self._taken_out(self.checkout())
+            connection.execute(_PATIENT)
+            return connection
         except (psycopg.Error, SQLAlchemyError) as error:
             raise self._translate(error) from error
+
+    def _taken_out(self, fairy: PoolProxiedConnection) -> Connection:
+        """A connection that the pool knows nothing of any more: dropped in whatever state, it is closed."""
+        connection = driver(fairy)
+        fairy.detach()
+        return connection
 
     def checkout(self, *, patient: bool = True) -> PoolProxiedConnection:
         """A connection of the pool; while the server cannot be reached it is tried again, until the time is up."""
@@ -154,13 +183,13 @@ class PostgresStore:
             self._check_usable()
             try:
                 return self.engine.raw_connection()
-            except psycopg.OperationalError as error:
+            except (psycopg.OperationalError, InvalidRequestError) as error:
                 if not _is_passing(error) or not pauses.pause():
                     raise
 
     def change_counter(self) -> object:
         with self.reader() as reader:
-            return reader.head().position
+            return reader.execute(_COUNTER).fetchone()
 
     # writing
 
@@ -189,6 +218,8 @@ class PostgresStore:
                 return self._take_head(self._connection(), durability)
             except (psycopg.Error, SQLAlchemyError) as error:
                 self._undo()
+                if isinstance(error, pg.LockNotAvailable):
+                    self._end_stalled()
                 if not _is_passing(error) or not pauses.pause():
                     raise
             except BaseException:
@@ -196,9 +227,18 @@ class PostgresStore:
                 raise
 
     def _connection(self) -> Connection:
+        """The writing connection, with no transaction open."""
+        if self._writer is not None and self._writer.pgconn.transaction_status != TransactionStatus.IDLE:
+            self._abandon()
         if self._writer is None:
-            self._writer = self.checkout(patient=False)
-        return driver(self._writer)
+            self._writer = self._taken_out(self.checkout(patient=False))
+        return self._writer
+
+    def _end_stalled(self) -> None:
+        """End whoever holds the head and has left the server waiting in the middle of a statement for too long."""
+        if self._writer is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._writer.execute(_END_STALLED)
 
     def _take_head(self, connection: Connection, durability: Durability) -> Writer:
         """Begin, and wait for the head; then the last record is known to be the last, until this transaction ends."""
@@ -225,26 +265,40 @@ class PostgresStore:
         return writer
 
     def commit(self, writer: Writer, head: Head | None) -> None:
-        try:
+        with self._letting_go():
             try:
                 if writer.moved:
                     writer.execute(_MOVED)
-                writer.execute("COMMIT")
+                writer.check_ours()
+                self._in_doubt = head is not None
+                done = writer.commit()
             except psycopg.Error as error:
                 self._resolve(head, error)
             else:
-                if writer.answer != "COMMIT":
+                if not done:
                     raise StoreError(f"{self.url}: the transaction had failed before; nothing was written")
             self._generation = (self._generation or 0) + writer.moved
             if head is not None:
                 self._known = head
-        finally:
-            self._writing.release()
+            self._in_doubt = False
 
     def rollback(self, writer: Writer, error: BaseException | None = None) -> None:
-        try:
+        with self._letting_go():
             self._undo()
-        finally:
+
+    @contextmanager
+    def _letting_go(self) -> Iterator[None]:
+        """The end of a transaction. Where an interrupt cuts it short, `recover` has the rest to do, and the lock."""
+        try:
+            yield
+        except Exception:
+            self._in_doubt = False
+            self._let_go()
+            raise
+        self._let_go()
+
+    def _let_go(self) -> None:
+        while self._writing._is_owned():  # type: ignore[attr-defined]
             self._writing.release()
 
     def _undo(self) -> None:
@@ -252,46 +306,42 @@ class PostgresStore:
         if self._writer is None:
             return
         try:
-            connection = driver(self._writer)
-            if connection.info.transaction_status != TransactionStatus.IDLE:
-                connection.execute("ROLLBACK")
-            if connection.info.transaction_status == TransactionStatus.IDLE:
+            if self._writer.pgconn.transaction_status != TransactionStatus.IDLE:
+                self._writer.execute("ROLLBACK")
+            if self._writer.pgconn.transaction_status == TransactionStatus.IDLE:
                 return
-        except (psycopg.Error, SQLAlchemyError):
+        except psycopg.Error:
             pass
         self._abandon()
 
     def _abandon(self) -> None:
         """Give up the writing connection; the server undoes what it had not committed."""
-        fairy, self._writer = self._writer, None
-        if fairy is not None:
-            with contextlib.suppress(psycopg.Error, SQLAlchemyError):
-                fairy.invalidate()
+        if self._writer is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._writer.close()
+            self._writer = None
 
     def recover(self, error: BaseException | None = None) -> None:
         # An interrupt may fall between any two steps, so what this thread holds is asked, not remembered.
-        if not self._writing._is_owned():  # type: ignore[attr-defined]
-            return
-        try:
-            in_doubt = self._writer is not None and driver(self._writer).info.transaction_status in (
-                TransactionStatus.ACTIVE,
-                TransactionStatus.UNKNOWN,
-            )
-            self._undo()
-            if in_doubt:
-                # The server may still be committing: whoever gets the head knows that it is not.
-                with contextlib.suppress(psycopg.Error, SQLAlchemyError, EventLogError):
-                    self._begin("full")
-                    self._undo()
-        finally:
-            while self._writing._is_owned():  # type: ignore[attr-defined]
-                self._writing.release()
+        if self._writing._is_owned():  # type: ignore[attr-defined]
+            with self._letting_go():
+                unheard = self._is_unheard()
+                self._undo()
+                if self._in_doubt and unheard:
+                    # The server may still be committing: whoever gets the head knows that it is not.
+                    with contextlib.suppress(psycopg.Error, SQLAlchemyError, EventLogError):
+                        self._begin("full")
+                        self._undo()
+                self._in_doubt = False
+
+    def _is_unheard(self) -> bool:
+        return self._writer is None or self._writer.pgconn.transaction_status in _UNHEARD
 
     def _resolve(self, head: Head | None, error: psycopg.Error) -> None:
         """After a commit that failed: get the head again; the hash that was to stand there says what happened."""
-        broken = self._writer is None or driver(self._writer).broken
+        unheard = self._is_unheard()
         self._undo()
-        if not broken or head is None:
+        if head is None or not unheard:
             raise self._translate(error) from error
         try:
             connection = self._begin("full").connection
@@ -351,9 +401,7 @@ class PostgresStore:
             return
         with self._writing:
             self._closed = True
-            fairy, self._writer = self._writer, None
-            if fairy is not None:
-                fairy.close()
+            self._abandon()
         self.engine.dispose()
         _stores.discard(self)
 
@@ -363,11 +411,12 @@ class PostgresStore:
         self.engine.dispose(close=False)
         self._writer = None
         self._generation = None
+        self._in_doubt = False
         self._writing = threading.RLock()
 
 
 class _Lease:
-    """A connection of the pool for one reader; where it was lost a single statement is asked again on another."""
+    """A connection of the pool for one reader; where it was lost, or is a parent's, the statement runs on another."""
 
     def __init__(self, store: PostgresStore) -> None:
         self._store = store
@@ -377,15 +426,21 @@ class _Lease:
         self.reader.execute = self._execute
 
     def _execute(self, *statement: Any) -> Any:
-        try:
-            return self._run(*statement)
-        except psycopg.OperationalError:
-            if not self.reader.connection.broken:
-                raise
-            self.give_back(broken=True)
-            self._fairy = self._store.checkout()
-            self.reader.connection = driver(self._fairy)
-            return self._run(*statement)
+        if os.getpid() != self.reader.pid:
+            self._renew(broken=False)
+        for attempt in range(1, _READ_ATTEMPTS + 1):
+            try:
+                return self._run(*statement)
+            except psycopg.OperationalError:
+                if not self.reader.connection.broken or attempt == _READ_ATTEMPTS:
+                    raise
+            self._renew(broken=True)
+        return None
+
+    def _renew(self, *, broken: bool) -> None:
+        self.give_back(broken=broken)
+        self._fairy = self._store.checkout()
+        self.reader.connection, self.reader.pid = driver(self._fairy), os.getpid()
 
     def give_back(self, *, broken: bool = False) -> None:
         fairy, self._fairy = self._fairy, None
@@ -397,8 +452,7 @@ class _Lease:
 
 _FAULTS: tuple[tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], type[EventLogError]], ...] = (
     ((pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure, pg.QueryCanceled), LogBusy),
-    ((pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow, pg.IdleInTransactionSessionTimeout), ServerUnreachable),
-    ((pg.TooManyConnections,), ServerUnreachable),
+    (_ENDED, ServerUnreachable),
     ((pg.DiskFull,), DiskFull),
     ((pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction), LogReadOnly),
     ((pg.DataCorrupted, pg.IndexCorrupted), Corrupt),
@@ -407,9 +461,18 @@ _FAULTS: tuple[tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], type
 )
 
 
-def _prepare(connection: Any, _record: object) -> None:
-    """What every new connection needs: JSON as the text it is, and time-outs."""
-    connection.adapters.register_loader("json", TextLoader)
+def _options(server: Server, timeout_s: float) -> str:
+    # No single wait for the head is longer than all of them together may be.
+    ours = {**SETTINGS, "lock_timeout": f"{max(1, int(1000 * min(5.0, timeout_s)))}ms"}
+    settings = " ".join(f"-c {name}={value}" for name, value in ours.items())
+    return f"{settings} {server.options.get('options', '')}".strip()
+
+
+def _connect(server: Server) -> dict[str, Any]:
+    defaults = {"application_name": "eventlog", "connect_timeout": 10}
+    # Without it text is what the environment's PGCLIENTENCODING makes of it, or bytes from a database without encoding.
+    always = {"client_encoding": "utf8"}
+    return always | {name: value for name, value in defaults.items() if name not in server.options}
 
 
 def driver(fairy: PoolProxiedConnection) -> Connection:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,7 @@ import psycopg
 from psycopg import Cursor
 
 from eventlog.codec import to_json
+from eventlog.errors import LogClosed
 from eventlog.store.base import COLUMNS, Head, Key, RecordRow, Selection, Table, Values
 from eventlog.store.sql import (
     ALL,
@@ -84,9 +86,19 @@ class Reader(SqlReader):
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.execute = self._execute
+        self.pid = os.getpid()
 
     def _execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor[Any]:
+        self.check_ours()
         return self.connection.execute(translated(sql), held(values))
+
+    def check_ours(self) -> None:
+        """Raises LogClosed in a process that was forked from the one that connected."""
+        if os.getpid() != self.pid:
+            raise LogClosed(
+                "this process was forked while its parent was reading or in a transaction, which is the parent's to "
+                "finish; append and read anew"
+            )
 
     def plain(self, values: Values) -> Values:
         if any(type(value) is str and value[:1] == _MARK for value in values):
@@ -140,6 +152,9 @@ class Reader(SqlReader):
         nullable = any(column.name == name and column.nullable for column in table.columns)
         return f"{order} NULLS {'LAST' if descending else 'FIRST'}" if nullable else order
 
+    def _share(self) -> str:
+        return "ascii(right(stream, 1)) % ? = ?"
+
     def _has(self, name: str) -> str:
         # Reading JSON text with an escaped NUL raises, so such an object has nothing that could be asked for.
         return f"CASE WHEN strpos({name}::text, '\\u0000') > 0 THEN FALSE ELSE {name} ->> ? = ? END"
@@ -165,18 +180,19 @@ class Writer(Reader, SqlWriter):
         self._cursor = connection.cursor()
 
     def _execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor[Any]:
+        self.check_ours()
         return self._cursor.execute(translated(sql), held(values))
 
     def _executemany(self, sql: str, rows: Sequence[Values], /) -> None:
         if len(rows) == 1:
             self.execute(sql, rows[0])
         elif rows:
+            self.check_ours()
             self._cursor.executemany(translated(sql), [held(row) for row in rows])
 
-    @property
-    def answer(self) -> str | None:
-        """What the server calls the last thing that it did."""
-        return self._cursor.statusmessage
+    def commit(self) -> bool:
+        """End the transaction; False when it had failed before, and the server has undone it."""
+        return self._execute("COMMIT").statusmessage == "COMMIT"
 
     def refuses(self, error: Exception) -> bool:
         if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
@@ -198,6 +214,7 @@ class Writer(Reader, SqlWriter):
             self._copy(_COPY_RECORDS, rows)
 
     def _copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        self.check_ours()
         with self._cursor.copy(sql.encode()) as copy:
             write = copy.write_row
             for row in rows:
@@ -244,11 +261,11 @@ class Writer(Reader, SqlWriter):
 
 
 class Private(Writer):
-    """A connection of its own, given back when closed."""
+    """A connection of its own."""
 
-    def __init__(self, connection: Connection, give_back: Callable[[], None]) -> None:
-        super().__init__(connection)
-        self.close = give_back
+    def close(self) -> None:
+        if os.getpid() == self.pid:
+            self.connection.close()
 
 
 class Scratch(Private):
@@ -256,9 +273,9 @@ class Scratch(Private):
 
     temporary = "TEMP "
 
-    def __init__(self, connection: Connection, give_back: Callable[[], None], schema: str) -> None:
-        super().__init__(connection, give_back)
-        self._schema = quoted(schema)
+    def __init__(self, connection: Connection, schema: str) -> None:
+        super().__init__(connection)
+        self._schema = quoted(schema.replace('"', '""'))
         # The tables are locked before the snapshot is taken: one that is swapped in later would seem empty to it.
         live = [row[0] for row in self.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() "
@@ -322,7 +339,8 @@ class Build(Private):
             self.execute("SET LOCAL synchronous_commit = off")
             yield
         except BaseException:
-            self.execute("ROLLBACK")
+            with suppress(psycopg.Error):
+                self.execute("ROLLBACK")
             raise
         self.execute("COMMIT")
 

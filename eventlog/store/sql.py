@@ -89,6 +89,9 @@ class SqlReader(ABC):
             conditions.append(f"({ranges or 'FALSE'})")
             for category in where.categories:
                 values.extend((category, f"{category}-", f"{category}."))  # type: ignore[arg-type]
+        if where.part is not None:
+            conditions.append(self._share())
+            values.extend(where.part[::-1])
         sql = (
             f"SELECT {ALL} FROM events WHERE {' AND '.join(conditions)} "
             f"ORDER BY {axis} {'DESC' if backwards else 'ASC'} LIMIT ?"
@@ -193,6 +196,10 @@ class SqlReader(ABC):
                 parts.append(f"{column(table, name)} {op} ?")
                 values.append(value)
         return (f" WHERE {' AND '.join(parts)}" if parts else ""), values
+
+    @abstractmethod
+    def _share(self) -> str:
+        """Whether the last character's code point of a stream, divided by the first value, leaves the second."""
 
     @abstractmethod
     def _has(self, name: str) -> str:

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from eventlog.errors import (
@@ -74,12 +74,15 @@ class _ThreadReader:
 class SQLiteStore:
     """See `eventlog.store.base.Store`. ``vfs`` names a SQLite VFS; ``timeout_s``: how long a writer waits."""
 
+    kind: Literal["file"] = "file"
     swaps_under_readers = True
     longest_poll_s = 0.0
 
     def __init__(self, path: Path, *, writable: bool = True, timeout_s: float = LOCK_TIMEOUT_S, vfs: str = "") -> None:
         self.path = path
         self.url = f"sqlite:///{path}"
+        # In a URL these two mean something else, and nothing but a file stands in it.
+        self.address = None if vfs or "%" in self.url or "?" in self.url else self.url
         self.writable = writable
         self.timeout_s = timeout_s
         self._vfs = f"&vfs={quote(vfs)}" if vfs else ""

@@ -34,9 +34,10 @@ def statements(script: str) -> Iterator[str]:
 
 
 def open_store(
-    path: Path, *, writable: bool, create: bool, timeout_s: float = LOCK_TIMEOUT_S, vfs: str = ""
+    path: Path, *, writable: bool, create: bool, timeout_s: float | None = None, vfs: str = ""
 ) -> SQLiteStore:
     """The store of a file, its schema up to date. Raises LogMissing, NotALog, SchemaTooNew, UnsupportedFilesystem."""
+    timeout_s = LOCK_TIMEOUT_S if timeout_s is None else timeout_s
     path = Path(os.path.realpath(path))  # one name for the lock and the -wal, whatever link leads here
     environment.check_filesystem(path)
     if not path.exists():

@@ -48,6 +48,9 @@ class Session(SqlReader):
     def _has(self, name: str) -> str:
         return f"EXISTS (SELECT 1 FROM json_each({name}) WHERE key = ? AND value = ?)"
 
+    def _share(self) -> str:
+        return "unicode(substr(stream, -1)) % ? = ?"
+
     def _holds(self, name: str) -> str:
         return f"instr(lower({name}), lower(?)) > 0"
 
@@ -157,7 +160,7 @@ class BuildSession(_PrivateSession):
         # Lost in a power cut, what is built is built again; the swap that publishes it is durable with all before it.
         self.execute("PRAGMA synchronous = NORMAL")
         self.execute("PRAGMA wal_autocheckpoint = 8000")
-        self.execute("PRAGMA cache_size = -65536")
+        self.execute("PRAGMA cache_size = -16384")
 
     @contextmanager
     def writing(self) -> Iterator[None]:

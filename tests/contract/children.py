@@ -202,7 +202,7 @@ def interrupted_at_any_moment(target: str) -> None:
             try:
                 armed = True
                 # Again and again: one that falls into a finalizer is swallowed.
-                _interrupt_after(chance.uniform(0.0003, 0.006), 0.01)
+                _interrupt_after(chance.uniform(0.0003, 0.006), 0.25)
                 while True:
                     acknowledged.append(log.append("note-1", Noted(), durability="process").first)
             except KeyboardInterrupt:

@@ -11,6 +11,8 @@ from eventlog import Append, Record
 from eventlog.app import Log
 from eventlog.errors import InvalidQuery
 from eventlog.log import PAGE
+from eventlog.store.base import Selection
+from tests.conftest import OpenLog
 from tests.helpers import Measured, Noted, assert_whole, notes, numbers, positions
 
 
@@ -166,3 +168,18 @@ def test_two_reads_take_turns(log: Log) -> None:
     log.append("note-1", notes(20))
     pairs = list(zip(log.read(), log.read(backwards=True), strict=True))
     assert [(one.position, two.position) for one, two in pairs] == [(n, 21 - n) for n in range(1, 21)]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_parts_hold_whole_streams_and_every_record_once(open_log: OpenLog, parts: int) -> None:
+    log = open_log()
+    for name in ("a-1", "a-2", "a-ü", "b-💡", "plain", "c-x", "c-9f"):
+        log.append(name, notes(3))
+    with log.reader() as reader:
+        shares = [reader.records(0, None, Selection(part=(number, parts))) for number in range(parts)]
+        tagged = reader.records(5, 15, Selection(types=("test.noted",), part=(0, parts)), limit=2)
+    assert sorted(row[0] for share in shares for row in share) == list(range(1, 22))
+    for number, share in enumerate(shares):
+        assert {ord(row[1][-1]) % parts for row in share} <= {number}
+        assert share == sorted(share)
+    assert tagged == [row for row in shares[0] if 5 < row[0] <= 15][:2]

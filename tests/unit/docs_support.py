@@ -32,6 +32,24 @@ def environment(folder: Path, *packages: Path) -> dict[str, str]:
     }
 
 
+def server_environment() -> dict[str, str]:
+    """A PostgreSQL server of its own, for a page that makes roles: URLs of its logins, psql and pg_dump on the path."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    from tests import postgres
+    from tests.postgres_ops.support import programs
+
+    server = postgres.start_server()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE coding_agent TEMPLATE template0 ENCODING 'UTF8'")
+    host = conninfo_to_dict(server)["host"]
+    logins = {"ADMIN": "postgres", "WRITER": "recorder", "READER": "viewer"}
+    places = {name: f"postgresql://{login}@/coding_agent?host={host}" for name, login in logins.items()}
+    path = os.pathsep.join((str(Path(sys.executable).parent), str(programs()), os.environ.get("PATH", os.defpath)))
+    return {**places, "RESTORED": f"postgresql://postgres@/restored?host={host}", "PATH": path}
+
+
 def install_example(folder: Path) -> Path:
     """Install the example package as any user would, into a directory of its own; nothing is downloaded."""
     source = shutil.copytree(EXAMPLE_PACKAGE, folder / "source")

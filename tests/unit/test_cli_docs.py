@@ -91,7 +91,7 @@ READS = {
     *("runs list", "runs show", "runs compare", "runs tail", "projects list", "projects show", "stats runs"),
     *("log read", "log tail", "log head", "log verify", "log check"),
     *("projections list", "projections status", "projections diff", "projections explain", "projections verify"),
-    *("db status", "db check"),
+    *("db status", "db check", "config show"),
 }
 QUERIES = {
     *("runs list", "runs show", "runs compare", "projects list", "projects show", "stats runs"),

@@ -4,6 +4,7 @@
 - a ``console`` block is typed into bash: ``$ `` begins a command, ``> `` continues it, other lines are what it prints
   (``...`` stands for anything; no lines: not compared). A command may fail only where ``$ echo $?`` follows;
 - a block after ``<!-- from: FILE -->`` is not run but stands in that file;
+- `docs/postgresql.md` has a server of its own: ``$ADMIN``, ``$WRITER`` and ``$READER`` are URLs of its logins;
 - a block after ``<!-- not run: why -->`` is left alone.
 """
 
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.unit.docs_support import ROOT, environment, install_example
+from tests.unit.docs_support import ROOT, environment, install_example, server_environment
 
 PAGES = (
     "README.md",
@@ -27,6 +28,8 @@ PAGES = (
     "docs/adding-an-event.md",
     "docs/adding-a-projection.md",
     "docs/operations.md",
+    "docs/configuration.md",
+    "docs/postgresql.md",
     "docs/decisions.md",
 )
 FENCE = re.compile(
@@ -94,7 +97,7 @@ def run_python(block: Block, folder: Path, packages: list[Path]) -> None:
     assert done.returncode == 0, f"{block.page}:{block.line}\n{done.stdout}{done.stderr}"
 
 
-def run_console(block: Block, folder: Path, packages: list[Path]) -> None:
+def run_console(block: Block, folder: Path, packages: list[Path], server: dict[str, str]) -> None:
     commands = commands_of(block.text)
     script = "".join(
         f"{command.text}\n__status=$?; printf '{MARK}%d{MARK}' $__status; (exit $__status)\n" for command in commands
@@ -102,7 +105,7 @@ def run_console(block: Block, folder: Path, packages: list[Path]) -> None:
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
-        env=environment(folder, *packages),
+        env=environment(folder, *packages) | server,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -132,6 +135,7 @@ def matches(expected: str, output: str) -> bool:
 def test_every_snippet_runs(page: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("page")
     packages = []
+    server = server_environment() if page == "docs/postgresql.md" else {}
     if page == "docs/adding-a-projection.md":
         packages.append(install_example(tmp_path_factory.mktemp("package")))
     for block in blocks_of(page):
@@ -140,7 +144,7 @@ def test_every_snippet_runs(page: str, tmp_path_factory: pytest.TempPathFactory)
         elif block.language == "python":
             run_python(block, folder, packages)
         elif block.language == "console":
-            run_console(block, folder, packages)
+            run_console(block, folder, packages, server)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,4 +1,4 @@
-"""What keeps a SQLite log healthy: status, check, optimise, backup, restore."""
+"""The upkeep of a log in a SQLite file. See `eventlog.maintenance.Upkeep`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from eventlog.errors import Corrupt, EventLogError, LogMissing, StoreError
+from eventlog.errors import Corrupt, LogMissing, StoreError
 from eventlog.log import ChainReport, EventLog
-from eventlog.store import environment
+from eventlog.place import Place
+from eventlog.store import environment, sqlite_schema
 from eventlog.store.base import Progress
 from eventlog.store.filelock import FileLock
+from eventlog.store.migrations import SchemaStatus
 from eventlog.store.sqlite import LOCK_TIMEOUT_S, SQLiteStore
 from eventlog.store.sqlite_schema import open_store, set_aside_leftovers, trigger_problems
 from eventlog.target import data_folder
@@ -28,7 +30,7 @@ def _sqlite(log: EventLog) -> SQLiteStore:
 
 
 def status(log: EventLog) -> dict[str, Any]:
-    """What an operator asks of a log's file: place, sizes, versions, settings, tables with their rows."""
+    """Sizes, versions, settings, tables with their rows."""
     store = _sqlite(log)
     buggy = environment.has_wal_reset_bug()
     with store.reader() as reader:
@@ -38,12 +40,7 @@ def status(log: EventLog) -> dict[str, Any]:
             for row in reader.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1").fetchall()
         ]
         rows = {name: reader.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}
-        head = reader.head()
     return {
-        "url": store.url,
-        "position": head.position,
-        "hash": head.hash.hex(),
-        "log_id": log.log_id,
         "size_bytes": _size(store.path),
         "wal_bytes": _size(Path(f"{store.path}-wal")),
         "free_bytes": environment.free_bytes(store.path.parent),
@@ -70,29 +67,12 @@ def _size(path: Path) -> int:
     return 0
 
 
-def check(log: EventLog, progress: Progress | None = None) -> list[str]:
-    """Everything that can be wrong with the file and the chain, as sentences; an empty list means sound.
-
-    Pages (SQLite's integrity check), triggers, and the hash chain: each finds damage that the others do not.
-    """
+def problems(log: EventLog, progress: Progress | None) -> list[str]:
+    """SQLite's integrity check, and triggers that are not as they should be."""
     store = _sqlite(log)
-    problems: list[str] = []
-    try:
-        if progress is not None:
-            progress(0, None, "checking pages")
-        with store.reader() as reader:
-            found = [row[0] for row in reader.execute(f"PRAGMA integrity_check({CHECK_ROWS})").fetchall()]
-        problems += [f"page check: {line}" for line in found if line != "ok"]
-        problems += trigger_problems(store)
-    except EventLogError as error:
-        problems.append(str(error))
-    try:
-        report = log.verify(progress)
-        if not report.ok:
-            problems.append(f"hash chain: position {report.bad_position}: {report.problem}")
-    except EventLogError as error:
-        problems.append(f"hash chain: {error}")
-    return problems
+    with store.reader() as reader:
+        found = [row[0] for row in reader.execute(f"PRAGMA integrity_check({CHECK_ROWS})").fetchall()]
+    return [f"page check: {line}" for line in found if line != "ok"] + trigger_problems(store)
 
 
 def optimize(log: EventLog) -> dict[str, int]:
@@ -103,16 +83,9 @@ def optimize(log: EventLog) -> dict[str, int]:
     return {"before_bytes": before, "after_bytes": _size(store.path) + _size(Path(f"{store.path}-wal"))}
 
 
-def backup(log: EventLog, target: Path, progress: Progress | None = None) -> ChainReport:
-    """A consistent copy while others write: one file, private, verified before it takes its name.
-
-    Returns the copy's chain report. Raises StoreError when the target exists, Corrupt when the copy does not verify.
-    """
+def backup(log: EventLog, target: Path, progress: Progress | None) -> ChainReport:
+    """By ``VACUUM INTO``. Raises Corrupt when the copy does not verify."""
     store = _sqlite(log)
-    if target.exists():
-        raise StoreError(f"{target} exists already; nothing was written")
-    if not target.parent.is_dir():
-        raise StoreError(f"there is no folder {target.parent}; nothing was written")
     fresh = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
     os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     try:
@@ -151,11 +124,9 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def restore(source: Path, target: Path, *, force: bool = False, progress: Progress | None = None) -> ChainReport:
-    """Put a backup in a log's place, verified first. An existing log is kept beside it as ``<name>.replaced-<hex>``.
-
-    Raises LogMissing, NotALog or Corrupt for the backup, StoreError when the target exists and ``force`` is not given.
-    """
+def restore(source: Path, place: Place, *, force: bool, progress: Progress | None) -> ChainReport:
+    """An existing log is kept beside the restored one as ``<name>.replaced-<hex>``."""
+    target = _path(place)
     if not source.exists():
         raise LogMissing(f"there is no backup at {source}")
     if target.exists() and not force:
@@ -188,7 +159,7 @@ def restore(source: Path, target: Path, *, force: bool = False, progress: Progre
 
 def _set_aside_results(target: Path) -> None:
     """Rename the folders of runs that the restored log does not know: their numbers will be given again."""
-    folder = data_folder(None, target)
+    folder = data_folder(None, Place(path=target))
     results = None if folder is None else folder / "result"
     if results is None or not results.is_dir():
         return
@@ -214,3 +185,31 @@ def _set_aside(target: Path) -> None:
         side = Path(f"{target}{end}")
         if side.exists():
             os.replace(side, f"{kept}{end}")
+
+
+def _path(place: Place) -> Path:
+    if place.path is None:
+        raise StoreError(f"{place} is not a file")
+    return place.path
+
+
+def schema(place: Place) -> SchemaStatus:
+    """How a file's schema stands."""
+    return sqlite_schema.status(_path(place))
+
+
+def migrate(place: Place) -> None:
+    """Bring a file's schema up to date, put missing triggers back."""
+    with contextlib.closing(sqlite_schema.open_for_schema(_path(place))) as store:
+        sqlite_schema.migrate(store)
+
+
+def rollback(place: Place, to: int) -> None:
+    """Take a file's schema back. Refused while that would throw events away."""
+    with contextlib.closing(sqlite_schema.open_for_schema(_path(place))) as store:
+        sqlite_schema.rollback(store, to)
+
+
+def open_damaged(place: Place) -> EventLog:
+    """The records of a damaged file."""
+    return EventLog(sqlite_schema.open_for_schema(_path(place)), writable=False)

