@@ -186,7 +186,7 @@ def _copy_all(source: Path, found: Server) -> float:
 
 def _memory(name: str, peak_bytes: int) -> Figure:
     return Figure(
-        id=name, what="the same: peak memory of the process", unit="MB", ours=peak_bytes / 1e6,
+        id=name, what="the same: peak memory of its processes", unit="MB", ours=peak_bytes / 1e6,
         bar=300, sense="<=", on_value=True,
     )  # fmt: skip
 
