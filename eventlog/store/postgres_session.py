@@ -335,6 +335,11 @@ class Scratch(Private):
 class Build(Private):
     """Makes tables beside the live ones, in short transactions; it does not hold the head of the log."""
 
+    def create_indexes(self, table: Table) -> None:
+        super().create_indexes(table)
+        # Otherwise questions are planned without statistics until the server gets round to it, a minute later or never.
+        self.execute(f"ANALYZE {quoted(table.name)}")
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         # Lost in a crash, what is built is built again; the swap that publishes it is durable with all before it.
