@@ -52,18 +52,20 @@ def rebuild(
     suffix = os.urandom(4).hex()
     shadows = [group.shadow(suffix) for group in groups]
     builder = log.store.builder()
+    made = False
     try:
         try:
             with builder.writing():
                 for member in _members(shadows):
                     builder.create_table(member.table)
+            made = True
             position, failures = _build(builder, log, shadows, progress, to, keep_failed=keep_failed)
         finally:
             builder.close()
         _publish(log, groups, suffix, position, state, failures, to)
     except BaseException as error:
         translated = log.store.translate(error)
-        if not isinstance(error, (Overtaken, ProjectionFailed)) and _is_gone(log, shadows):
+        if made and not isinstance(error, (Overtaken, ProjectionFailed)) and _is_gone(log, shadows):
             raise Overtaken(f"another process has rebuilt {shadows[0].root.name} meanwhile") from error
         _clean_up(log, shadows)
         if translated is error:
