@@ -29,6 +29,7 @@ _TRIGGERS = (
     "SELECT tgname, tgenabled, replace(pg_get_triggerdef(oid), quote_ident(current_schema()) || '.', '') "
     "FROM pg_trigger WHERE tgrelid = to_regclass('events') AND NOT tgisinternal"
 )
+_BODY = "SELECT prosrc FROM pg_proc WHERE oid = to_regprocedure('events_refuse()')"
 _WANTED = {
     "events_no_change": "BEFORE DELETE OR UPDATE ON events FOR EACH ROW EXECUTE FUNCTION events_refuse()",
     "events_no_truncate": "BEFORE TRUNCATE ON events FOR EACH STATEMENT EXECUTE FUNCTION events_refuse()",
@@ -87,7 +88,10 @@ def open_for_schema(
     given["options"] = f"{settings} {given.get('options') or url.query.get('options') or ''}".strip()
     given.setdefault("application_name", url.query.get("application_name") or "eventlog")
     given.setdefault("connect_timeout", url.query.get("connect_timeout") or 10)
-    bare = url.difference_update_query(("options", "application_name", "connect_timeout"))
+    given["client_encoding"] = "utf8"
+    # What is in the URL is shown in messages: secrets are not.
+    given.update({name: url.query[name] for name in ("password", "sslpassword") if name in url.query})
+    bare = url.difference_update_query((*given, "options"))
     store = PostgresStore(bare, connect=given, pool=pool, writable=writable, timeout_s=timeout_s)
     try:
         fairy = store.checkout(patient=False)
@@ -209,13 +213,23 @@ def _problems(connection: Connection) -> list[str]:
             elif enabled not in ("O", "A"):
                 problems.append(f"the trigger {name} is switched off")
     problems += [f"the trigger {name} on events is not ours" for name in found.keys() - _WANTED.keys()]
+    body = connection.execute(_BODY).fetchone()
+    if body is not None and body[0] != _function().split("$$")[1]:
+        problems.append("the function events_refuse was changed")
     return sorted(problems)
 
 
 def _restore_triggers(connection: Connection) -> None:
     for name, _, _ in connection.execute(_TRIGGERS).fetchall():
         connection.execute(f'DROP TRIGGER "{name}" ON events')
+    connection.execute(_function().replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
     script = migrations(DATABASE)[0].up
     for statement in script.split(";\n"):
         if "CREATE TRIGGER" in statement:
             connection.execute(statement[statement.index("CREATE TRIGGER") :])
+
+
+def _function() -> str:
+    """What the triggers run, as the migration makes it."""
+    script = migrations(DATABASE)[0].up
+    return script[script.index("CREATE FUNCTION events_refuse()") : script.index("$$;") + 2]

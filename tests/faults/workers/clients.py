@@ -105,9 +105,9 @@ def stubborn(url: str, worker: str, seconds: str, think_ms: str = "0") -> None:
     At the end: how often it was told that nothing was written, and how often that the outcome is unknown; and how often
     either was not the truth, as the key shows.
     """
-    deadline = time.monotonic() + float(seconds)
     refused = unknown = lies = number = 0
     log = open_within(url, 20)
+    deadline = time.monotonic() + float(seconds)
     while time.monotonic() < deadline:
         key = f"{worker}-{number}"
         told = ""
