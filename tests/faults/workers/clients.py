@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import random
 import sys
 import threading
 import time
@@ -231,3 +233,33 @@ def roll_back_until(url: str, until: str) -> None:
             log.projections.resume()
             times += 1
     say(str(times))
+
+
+def dawdle(url: str, worker: str, seconds: str) -> None:
+    """Append, sleeping inside the transaction for up to 50 ms, before and after the insert; say how many there were."""
+    chance = random.Random(worker)
+    count = 0
+    with open_log(url) as log:
+        deadline = time.monotonic() + float(seconds)
+        while time.monotonic() < deadline:
+            with log.transaction() as tx:
+                time.sleep(chance.uniform(0, 0.025))
+                for _ in range(chance.randrange(1, 4)):
+                    tx.append(f"fire-{chance.randrange(5)}", Ticked(number=count))
+                    count += 1
+                tx.stream_version("fire-0")
+                tx.read_stream(f"fire-{worker}")
+                time.sleep(chance.uniform(0, 0.025))
+            time.sleep(chance.uniform(0, 0.01))
+    say(str(count))
+
+
+def follow_log_of_deaths(url: str, until: str) -> None:
+    """Follow from the beginning through any restart of the server, resuming with the last position; say each."""
+    position = 0
+    log = open_within(url, 30)
+    while not Path(until).exists() or position < log.head().position:
+        with contextlib.suppress(ServerUnreachable):
+            for record in log.follow(position, poll_s=0.02, timeout_s=0.5):
+                position = record.position
+                say(str(position))
