@@ -136,7 +136,7 @@ def test_history_cannot_be_changed(url: str, attack: str) -> None:
         (
             "CREATE OR REPLACE FUNCTION events_refuse() RETURNS trigger LANGUAGE plpgsql AS "
             "$$BEGIN RETURN coalesce(new, old); END$$",
-            "events_refuse was changed",
+            "events_refuse, which the triggers call, was changed",
         ),
     ],
 )
@@ -172,10 +172,9 @@ def test_a_client_whose_environment_wants_another_encoding_stores_every_text(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
-    for place in (url, f"{url}&client_encoding=latin1"):
-        with open_log(place) as log:
-            log.runs.start("žluťoučký 🐎")
-            assert log.runs.list()[0].command == "žluťoučký 🐎"
+    with open_log(url) as log:
+        log.runs.start("žluťoučký 🐎")
+        assert log.runs.list()[0].command == "žluťoučký 🐎"
     assert_sound(url)
 
 
@@ -223,7 +222,7 @@ def test_a_standby_is_read_and_takes_appends_once_it_is_promoted(cluster: Cluste
 
 
 def test_an_exhausted_pool_is_told_as_busy(url: str) -> None:
-    with opened(url, pool={"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.2}) as log:
+    with opened(url, pool={"pool_size": 1, "max_overflow": 0, "pool_timeout": 1}) as log:
         log.append("fire-1", Ticked())
         with log.reader() as reader:
             assert reader.head().position == 1
@@ -238,14 +237,13 @@ def test_an_exhausted_pool_is_told_as_busy(url: str) -> None:
 SECRET = "hunter2-öß"
 
 
-@pytest.mark.parametrize("given_in", ["userinfo", "query"])
 @pytest.mark.parametrize("wrong", ["password", "database", "user", "host"])
-def test_a_wrong_connection_string_is_told_without_its_password(cluster: Cluster, wrong: str, given_in: str) -> None:
+def test_a_wrong_connection_string_is_told_without_its_password(cluster: Cluster, wrong: str) -> None:
     cluster.ask_for_passwords("walled", SECRET)
     with pytest.raises(EventLogError) as failed:
-        open_log(connection_string(cluster, wrong, given_in, SECRET))
+        open_log(connection_string(cluster, wrong, SECRET))
     told = ["".join(traceback.format_exception(failed.value)), repr(failed.value), str(failed.value.facts)]
-    good = open_log(connection_string(cluster, "", given_in, SECRET))
+    good = open_log(connection_string(cluster, "", SECRET))
     told += [good.url, repr(good), repr(good.store), repr(store_of(good).engine)]
     assert good.append("fire-1", Ticked()).version > 0
     good.close()
@@ -254,11 +252,9 @@ def test_a_wrong_connection_string_is_told_without_its_password(cluster: Cluster
             assert secret not in text
 
 
-def connection_string(cluster: Cluster, wrong: str, given_in: str, secret: str) -> str:
+def connection_string(cluster: Cluster, wrong: str, secret: str) -> str:
     user = "nobody" if wrong == "user" else "walled"
     password = quote(f"wrong-{secret}" if wrong == "password" else secret)
     database = "nowhere" if wrong == "database" else "postgres"
     host = "/nonexistent" if wrong == "host" else str(cluster.data)
-    if given_in == "userinfo":
-        return f"postgresql://{user}:{password}@/{database}?host={host}&options=-csearch_path%3Dwalled"
-    return f"postgresql://{user}@/{database}?host={host}&password={password}&options=-csearch_path%3Dwalled"
+    return f"postgresql://{user}:{password}@/{database}?host={host}&options=-csearch_path%3Dwalled"
