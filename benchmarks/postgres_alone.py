@@ -16,10 +16,11 @@ import msgspec
 from benchmarks import postgres_raw
 from benchmarks.harness import interleave, peak_memory_bytes
 from benchmarks.logs import opened
+from benchmarks.rebuild import memory_watched
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """Seconds of each repetition, of each raw fetch beside it, and the most memory the process held."""
+    """Seconds of each repetition, of each raw fetch beside it, and the most memory the process and its children held."""
 
     seconds: list[float]
     fetch: list[float]
@@ -47,10 +48,10 @@ def import_log(source: str, url: str) -> Measured:
 def rebuild(url: str, rounds: str) -> Measured:
     """Fetch and rebuild in turns."""
     table = postgres_raw.connected(url)
-    with opened(url) as log:
+    with opened(url) as log, memory_watched() as held:
         fetch, made = interleave(int(rounds), lambda: postgres_raw.fetch(table), lambda: log.projections.rebuild())
     table.close()
-    return Measured(made.seconds, fetch.seconds, peak_memory_bytes())
+    return Measured(made.seconds, fetch.seconds, max(peak_memory_bytes(), *held))
 
 
 if __name__ == "__main__":

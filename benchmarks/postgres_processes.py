@@ -20,7 +20,7 @@ import msgspec
 from benchmarks import postgres_raw, raw, workload
 from benchmarks.harness import Figure, Timing
 from benchmarks.logs import Bench, opened
-from benchmarks.postgres_server import Server
+from benchmarks.postgres import Server
 from eventlog.errors import EventLogError
 
 WRITERS = 8
@@ -94,7 +94,8 @@ def _wrong(seen: list[int], first: int, last: int) -> int:
 
 def _phase(work: Work, writers: int, url: str, seconds: float, turn: int, readers: int = 0) -> list[Share]:
     """Writers, then readers, for some seconds from when all are ready; readers end at the last position written."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     barrier = context.Barrier(writers + readers)
     last = context.Value("q", 0)
     done: Queue[bytes] = context.Queue()

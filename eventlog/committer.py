@@ -177,7 +177,7 @@ class Transaction:
         """Add records as they stand in another log; each must continue the chain. Returns how many."""
         with suppress(UnicodeError):  # told of the row that has it, below
             self._look_up({row[1] for row in rows})
-        for row in rows:
+        for row, event in zip(rows, events, strict=True):
             if not self._continues(row):
                 raise Conflict(
                     f"record {row[0]} does not continue this log (head {self._position}); nothing was written",
@@ -185,8 +185,8 @@ class Transaction:
                 )
             self._position, self._hash, self._recorded = row[0], row[13], row[6]
             self._versions[row[1]] = row[2]
-        self._rows.extend(rows)
-        self._events.extend(events)
+            self._rows.append(row)
+            self._events.append(event)
         self._keys.update((row[7], row) for row in rows if row[7] is not None)
         return len(rows)
 
@@ -230,15 +230,20 @@ class Transaction:
 
     def _look_up(self, streams: set[str]) -> None:
         """Learn the versions of streams, all at once."""
+        self._make_room()
         unknown = streams - self._versions.keys()
-        if len(unknown) > 1 and len(self._versions) + len(unknown) <= MAX_KNOWN_STREAMS:
+        if len(unknown) > 1:
             self._versions.update(self.writer.stream_versions(list(unknown)))
 
-    def _version(self, stream: str) -> int:
+    def _make_room(self) -> None:
+        """Forget the versions of streams when there are many, but not what this transaction is still to write."""
         if len(self._versions) > MAX_KNOWN_STREAMS:
             self._versions.clear()
             for row in self._rows:
                 self._versions[row[1]] = row[2]
+
+    def _version(self, stream: str) -> int:
+        self._make_room()
         version = self._versions.get(stream) or self.writer.stream_version(stream)
         self._versions[stream] = version
         return version

