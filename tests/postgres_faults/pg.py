@@ -304,6 +304,7 @@ class Wire:
                 return None
             how, self.how = self.how, None
             self.cuts += 1
+            self.away = self.away or self.away_after_cut
             return how
 
     def stay_away(self) -> None:

@@ -6,6 +6,8 @@ import pytest
 from pg import Wire, ask, assert_sound, opened, session
 from under_fire import run
 
+from tests.helpers import eventually, thread
+
 
 @pytest.mark.parametrize(
     ("what", "code", "step"),
@@ -40,5 +42,23 @@ def test_others_whose_events_go_with_an_interrupted_commit_are_stored_once(
     wire.how, wire.skip, wire.held_s = how, 1, 1.0
     lines = run("group_interrupted_at_commit", wire.url, times)
     assert wire.cuts == 1
-    assert lines == ["interrupted", "fire-0 fire-1 fire-2 fire-held fire-last fire-main"]
+    assert lines == [
+        "interrupted",
+        "stored stored stored",
+        "fire-0 fire-1 fire-2 fire-held fire-last fire-main",
+    ]
+    assert_sound(url)
+
+
+def test_others_in_an_interrupted_commit_are_told_that_nobody_knows_where_the_server_stays_away(
+    url: str, wire: Wire
+) -> None:
+    wire.how, wire.skip, wire.held_s, wire.away_after_cut = "slow answer", 1, 1.5, True
+    with opened(url) as log:
+        with thread(lambda: (eventually(lambda: log.head().position == 5, 30), wire.stay_away())):
+            lines = run("group_interrupted_at_commit", wire.url, 3, 0.5)
+        assert lines[0] in ("interrupted", "unknown")
+        assert lines[1:] == ["OutcomeUnknown OutcomeUnknown OutcomeUnknown"]
+        streams = sorted(record.stream for record in log.read())
+        assert streams == ["fire-0", "fire-1", "fire-2", "fire-held", "fire-main"]
     assert_sound(url)

@@ -20,6 +20,7 @@ from under_fire import Ticked, keys_in, open_log
 
 import eventlog
 from eventlog.app import Log
+from eventlog.errors import EventLogError, OutcomeUnknown
 from tests.helpers import eventually, within
 from workers.writers import say
 
@@ -174,8 +175,16 @@ def in_the_middle(url: str, what: str, again_s: str) -> None:
         say("appends")
 
 
-def group_interrupted_at_commit(url: str, times: str) -> None:
+def group_interrupted_at_commit(url: str, times: str, patience_s: str = "15") -> None:
     """The main thread's commit carries the appends of others, and is interrupted while its answer is on the way."""
+    told_others: list[str] = []
+
+    def append(number: int) -> None:
+        try:
+            log.append(f"fire-{number}", Ticked())
+            told_others.append("stored")
+        except EventLogError as error:
+            told_others.append(type(error).__name__)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -184,6 +193,7 @@ def group_interrupted_at_commit(url: str, times: str) -> None:
     with open_log(url) as log:
         entered, leave, told = threading.Event(), threading.Event(), threading.Event()
         store: Any = log.store
+        store.timeout_s = float(patience_s)
 
         def hold(tx: Any) -> None:
             entered.set()
@@ -197,7 +207,7 @@ def group_interrupted_at_commit(url: str, times: str) -> None:
         def release() -> None:
             eventually(lambda: len(log.committer._queue) == 2)  # the main thread's append is next
             for number in range(3):
-                threads.append(threading.Thread(target=log.append, args=(f"fire-{number}", Ticked())))
+                threads.append(threading.Thread(target=append, args=(number,)))
                 threads[-1].start()
             eventually(lambda: len(log.committer._queue) == 5)
             leave.set()
@@ -216,9 +226,15 @@ def group_interrupted_at_commit(url: str, times: str) -> None:
         except KeyboardInterrupt:
             told.set()
             say("interrupted")
+        except OutcomeUnknown:
+            told.set()
+            say("unknown")
         releasing.join(20)
         for thread in threads:
             thread.join(20)
             assert not thread.is_alive()
+        say(" ".join(told_others))
+        if told_others != ["stored"] * 3:
+            return
         log.append("fire-last", Ticked())
         say(" ".join(sorted(record.stream for record in log.read())))
