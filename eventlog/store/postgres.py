@@ -49,6 +49,13 @@ SETTINGS = {
     "statement_timeout": "30s",
 }
 """What every connection begins with; ``options`` in the URL come after, and so prevail."""
+LIVELINESS = {
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+"""A server that is gone without a word (its power, its network) is noticed within half a minute, not after hours."""
 _PATIENT = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0"
 _TAIL_RECORDS = 200
 """Of so many records that others appended the streams are looked at; when there are more, all caches are dropped."""

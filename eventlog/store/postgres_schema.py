@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from eventlog.clock import now_us
 from eventlog.errors import Corrupt, LogMissing, MigrationError, NotALog, SchemaTooNew, StoreError
 from eventlog.store.migrations import SchemaStatus, latest, migrations
-from eventlog.store.postgres import LOCK_TIMEOUT_S, SETTINGS, PostgresStore, driver
+from eventlog.store.postgres import LIVELINESS, LOCK_TIMEOUT_S, SETTINGS, PostgresStore, driver
 from eventlog.store.postgres_session import Connection
 
 DATABASE = "postgres"
@@ -89,6 +89,8 @@ def open_for_schema(
     given.setdefault("application_name", url.query.get("application_name") or "eventlog")
     given.setdefault("connect_timeout", url.query.get("connect_timeout") or 10)
     given["client_encoding"] = "utf8"
+    for name, value in LIVELINESS.items():
+        given.setdefault(name, url.query.get(name) or value)
     # What is in the URL is shown in messages: secrets are not.
     given.update({name: url.query[name] for name in ("password", "sslpassword") if name in url.query})
     bare = url.difference_update_query((*given, "options"))

@@ -175,3 +175,13 @@ def test_a_server_that_stays_away_is_told_as_such_to_readers_and_writers_alike(u
         assert keys_in(log) == ["first"]
         assert log.append("fire-1", Ticked(), key="second") == (2, 2, 2, False)
     assert_sound(url, ["first", "second"])
+
+
+def test_a_server_that_is_gone_without_a_word_is_not_waited_for_for_hours(url: str) -> None:
+    """No packet of a Unix socket is ever lost: what can be seen here is only what the connections ask for."""
+    for place, idle in ((url, "15"), (f"{url}&keepalives_idle=7", "7")):
+        with opened(place) as log, log.reader() as reader, log.transaction() as tx:
+            for asking in (reader, tx.reader):
+                parameters = asking.connection.info.get_parameters()  # type: ignore[attr-defined]
+                assert parameters["keepalives_idle"] == idle
+                assert parameters["tcp_user_timeout"] == "30000"
