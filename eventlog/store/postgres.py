@@ -50,6 +50,13 @@ SETTINGS = {
     "statement_timeout": "30s",
 }
 """What every connection begins with; ``options`` in the URL come after, and so prevail."""
+LIVELINESS = {
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+"""A server that is gone without a word (its power, its network) is noticed within half a minute, not after hours."""
 _PATIENT = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0"
 _TAIL_RECORDS = 200
 """Of so many records that others appended the streams are looked at; when there are more, all caches are dropped."""
@@ -469,7 +476,7 @@ def _options(server: Server, timeout_s: float) -> str:
 
 
 def _connect(server: Server) -> dict[str, Any]:
-    defaults = {"application_name": "eventlog", "connect_timeout": 10}
+    defaults = {"application_name": "eventlog", "connect_timeout": "10", **LIVELINESS}
     # Without it text is what the environment's PGCLIENTENCODING makes of it, or bytes from a database without encoding.
     always = {"client_encoding": "utf8"}
     return always | {name: value for name, value in defaults.items() if name not in server.options}

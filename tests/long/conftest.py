@@ -14,6 +14,7 @@ sys.path[:0] = [p for p in map(str, (Path(__file__).parent, _TESTS / "postgres_f
 
 import faultvfs  # noqa: E402
 import mounts  # noqa: E402
+import pg  # noqa: E402
 import under_fire  # noqa: E402
 
 from tests import postgres  # noqa: E402
@@ -29,7 +30,7 @@ def no_process_left() -> Iterator[None]:
 @pytest.fixture
 def url() -> Iterator[str]:
     """An empty schema of PostgreSQL."""
-    url = postgres.fresh_log()
+    url = pg.named(postgres.fresh_log())
     yield url
     postgres.drop_log(url)
 

@@ -28,11 +28,11 @@ def test_a_server_that_crashes_again_and_again_loses_nothing_it_had_acknowledged
         for crash in range(crashes):
             for _ in range(20):
                 threading.Event().wait(chance.uniform(0, 0.1))
-                with contextlib.suppress(psycopg.OperationalError), session(cluster.url) as watch:
+                with contextlib.suppress(psycopg.OperationalError), session(url) as watch:
                     found = backends(watch)
                     ended += bool(found and ask(watch, "SELECT pg_terminate_backend(%s)", chance.choice(found)))
             if crash % 2:
-                with session(cluster.url) as watch:
+                with session(url) as watch:
                     found = backends(watch)
                 if found:
                     os.kill(chance.choice(found), signal.SIGKILL)

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pg import ask, assert_sound, backends, opened, session
+from pg import assert_sound, backends, opened, session, somebody_waits
 from under_fire import Ticked, keys_in, run
 
 from eventlog.app import Log
 from eventlog.errors import LogClosed
-from tests.helpers import eventually, thread
+from tests.helpers import thread
 
 
 def in_fork(work: Callable[[], object]) -> None:
@@ -209,7 +209,7 @@ def test_a_parents_log_is_as_it_was_after_a_child_is_gone_in_the_middle_of_its_t
             os._exit(1)
         os.read(inside[0], 1)
         with thread(lambda: log.append("fire-1", Ticked(), key="after")):
-            eventually(lambda: ask(watch, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+            somebody_waits(watch)
             os.kill(pid, 9)
             os.waitpid(pid, 0)
         for end in inside:

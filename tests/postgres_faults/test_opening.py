@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from pg import Cluster, ask, assert_sound, opened, place_of, schema_of, session, store_of, with_options
-from under_fire import Ticked, fill, keys_in, open_log, run, together
+from pg import Cluster, Forked, all_of, ask, assert_sound, opened, place_of, schema_of, session, store_of, with_options
+from under_fire import Ticked, fill, keys_in, open_log
+from workers import versions
 from workers.versions import tally
 
 import eventlog
@@ -26,7 +27,7 @@ from eventlog.store.postgres_schema import migrate, open_for_schema
 
 
 def test_ten_processes_that_open_an_empty_schema_at_once_all_succeed(url: str) -> None:
-    lines = together(url, *[("append", f"w{number}", 2) for number in range(10)])  # type: ignore[arg-type]
+    lines = all_of([Forked("append", url, f"w{number}", 2) for number in range(10)])
     with session(url) as watch:
         assert ask(watch, "SELECT count(*) - count(DISTINCT number) FROM eventlog_migrations") == 0
     keys = [key for mine in lines for key in mine]
@@ -34,11 +35,14 @@ def test_ten_processes_that_open_an_empty_schema_at_once_all_succeed(url: str) -
     assert_sound(url, keys)
 
 
-def test_a_program_that_does_not_know_an_event_keeps_it_and_the_tables_true(url: str) -> None:
+def test_a_program_that_does_not_know_an_event_keeps_it_and_the_tables_true(
+    url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with open_log(url) as log:
         fill(log, 40)
         head = log.head()
-    assert run("old_program", url) == ["unknown fire.ticked"]  # type: ignore[arg-type]
+    versions.old_program(url)
+    assert capfd.readouterr().out == "unknown fire.ticked\n"
     with open_log(url) as log:
         assert list(log.read(to=head.position))[-1].hash == head.hash
     assert_sound(url, ["old"])
@@ -57,9 +61,12 @@ def test_a_program_that_lacks_a_projection_does_not_spoil_it_for_one_that_has_it
     assert_sound(url)
 
 
-def test_a_projection_made_by_newer_code_is_left_alone_and_one_by_older_code_made_anew(url: str) -> None:
-    says = [run("program_with_projection_version", url, version)[0] for version in (1, 2, 1)]  # type: ignore[arg-type]
-    assert says == ["live 1 1 rebuilt", "live 2 2 rebuilt", "newer 1 2 refused"]
+def test_a_projection_made_by_newer_code_is_left_alone_and_one_by_older_code_made_anew(
+    url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for version in ("1", "2", "1"):
+        versions.program_with_projection_version(url, version)
+    assert capfd.readouterr().out.splitlines() == ["live 1 1 rebuilt", "live 2 2 rebuilt", "newer 1 2 refused"]
     assert_sound(url)
 
 

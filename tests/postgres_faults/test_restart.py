@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 import time
 
 import pytest
-from pg import WRITERS, Cluster, assert_sound, backends, opened, session
-from under_fire import Ticked, keys_in, start
+from pg import WRITERS, Cluster, Forked, all_of, assert_sound, backends, opened, session
+from under_fire import Ticked, keys_in
 
 from eventlog.errors import ServerUnreachable
 from tests.helpers import eventually, positions, thread
 
 
-def acknowledged_by(children: list[subprocess.Popen[str]]) -> tuple[list[str], list[int]]:
+def acknowledged_by(children: list[Forked]) -> tuple[list[str], list[int]]:
     """The keys that stubborn clients were told to be stored; and how often they were refused, left unsure, lied to."""
     keys: list[str] = []
     figures = [0, 0, 0]
-    for child in children:
-        out, err = child.communicate(timeout=90)
-        assert child.returncode == 0, err[-4000:]
-        *mine, last = out.splitlines()
+    for *mine, last in all_of(children):
         assert mine, "it stored nothing at all"
         keys += mine
         figures = [had + int(more) for had, more in zip(figures, last.split()[1:], strict=True)]
@@ -36,7 +32,7 @@ def test_a_server_that_crashes_under_load_comes_back_with_everything_acknowledge
     opened(url).close()
     seen: list[int] = []
     with opened(url) as reader:
-        children = [start("stubborn", url, f"w{number}", 4) for number in range(4)]
+        children = [Forked("stubborn", url, f"w{number}", 3) for number in range(4)]
         stop = threading.Event()
         with thread(lambda: seen.extend(r.position for r in reader.follow(0, stop=stop, poll_s=0.02)), 60):
             eventually(lambda: len(seen) > 20, 30)

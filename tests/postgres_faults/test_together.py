@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import threading
 from pathlib import Path
 
 import pytest
-from pg import ask, assert_sound, session
-from under_fire import Ticked, fill, open_log, start
+from pg import Forked, all_of, ask, assert_sound, session
+from under_fire import Ticked, fill, open_log
 from workers.clients import open_deferred
 
 from eventlog.events.runs import RunNoted, RunStarted
@@ -19,24 +18,14 @@ from tests.helpers import eventually, in_threads, thread
 LEFT = "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename LIKE '%\\_\\_%'"
 
 
-def ended(children: list[subprocess.Popen[str]]) -> list[list[str]]:
-    """What processes said that had to end well."""
-    lines = []
-    for child in children:
-        out, err = child.communicate(timeout=90)
-        assert child.returncode == 0, f"{out[-500:]}\n{err[-4000:]}"
-        lines.append(out.splitlines())
-    return lines
-
-
 def test_two_processes_that_keep_the_same_tables_apply_nothing_twice(url: str, tmp_path: Path) -> None:
     open_deferred(url).close()
     until = tmp_path / "done"
-    keepers = [start("keep_caught_up", url, how, until) for how in ("follow", "loop")]
-    writers = [start("live", url, f"w{number}", 8, "deferred") for number in range(2)]
-    keys = [key for lines in ended(writers) for key in lines]
+    keepers = [Forked("keep_caught_up", url, how, until) for how in ("follow", "loop")]
+    writers = [Forked("live", url, f"w{number}", 8, "deferred") for number in range(2)]
+    keys = [key for lines in all_of(writers) for key in lines]
     until.touch()
-    ended(keepers)
+    all_of(keepers)
     with open_deferred(url) as log:
         assert len(keys) == 16
         assert log.runs.count(status="success") == 16
@@ -49,12 +38,12 @@ def test_tables_are_rebuilt_by_two_at_once_while_others_write_and_read(url: str,
     with open_log(url) as log:
         fill(log, 100)
     until = tmp_path / "done"
-    others = [start("rebuild_until", url, until) for _ in range(2)]
-    others += [start("read_over_and_over", url, until)]
-    writers = [start("live", url, f"w{number}", 8, "inline") for number in range(2)]
-    keys = [key for lines in ended(writers) for key in lines]
+    others = [Forked("rebuild_until", url, until) for _ in range(2)]
+    others += [Forked("read_over_and_over", url, until)]
+    writers = [Forked("live", url, f"w{number}", 8, "inline") for number in range(2)]
+    keys = [key for lines in all_of(writers) for key in lines]
     until.touch()
-    assert all(int(lines[-1]) > 0 for lines in ended(others))
+    assert all(int(lines[-1]) > 0 for lines in all_of(others))
     with session(url) as watch:
         assert ask(watch, LEFT) == 0
     assert_sound(url, keys)

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -26,13 +27,14 @@ from workers.writers import say
 
 def hold_and_go_on(url: str) -> None:
     """Say "inside" within a transaction; say how its end is told, and append again."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCONT})
     with open_log(url) as log:
         try:
             with log.transaction() as tx:
                 tx.append("fire-held", Ticked(), key="held")
                 tx.read_stream("fire-held")
                 say("inside")
-                time.sleep(1.0)
+                signal.sigwait({signal.SIGCONT})
         except EventLogError as error:
             say(type(error).__name__)
         log.append("fire-held", Ticked(), key="again")

@@ -20,6 +20,7 @@ from under_fire import Ticked, keys_in, open_log
 
 import eventlog
 from eventlog.app import Log
+from eventlog.errors import EventLogError, OutcomeUnknown
 from tests.helpers import eventually, within
 from workers.writers import say
 
@@ -140,8 +141,8 @@ def line_by_line(url: str, what: str, code: str, step: str) -> None:
         say(f"{interrupts} interrupts, to line {number}")
 
 
-def in_the_middle(url: str, what: str, again_s: str) -> None:
-    """Ctrl-C while the server works at something for long; say how long it took to be told, and that the log works."""
+def in_the_middle(url: str, again_s: str) -> None:
+    """Ctrl-C while the server works at something for long; say when it was told in time, and what works then."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -149,33 +150,44 @@ def in_the_middle(url: str, what: str, again_s: str) -> None:
     signal.signal(signal.SIGALRM, interrupt)
     with open_log(url) as log:
         log.append("fire-1", Ticked(), key="before")
-        began = time.monotonic()
-        signal.setitimer(signal.ITIMER_REAL, 0.3, float(again_s))
-        try:
-            if what == "waiting for the head":
-                with psycopg.connect(url) as stranger:
-                    stranger.execute("SELECT generation FROM log_head FOR UPDATE")
-                    log.append("fire-1", Ticked(), key="never")
-            elif what == "reading":
-                with log.reader() as reader:
-                    reader.execute("SELECT pg_sleep(20)")  # type: ignore[attr-defined]
-            elif what == "copying":
-                with log.transaction() as tx:
-                    tx.append("fire-1", [Ticked(text="x" * 50_000)] * 4000, key="never")
-                    tx.stream_version("fire-1")
-                    tx.reader.execute("SELECT pg_sleep(20)")  # type: ignore[attr-defined]
-            say("never interrupted")
-        except KeyboardInterrupt:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            say("interrupted" if time.monotonic() - began < 10 else "too late")
-        assert keys_in(log) == ["before"]
-        say("reads")
+
+        def wait_for_the_head() -> None:
+            with psycopg.connect(url) as stranger:
+                stranger.execute("SELECT generation FROM log_head FOR UPDATE")
+                log.append("fire-1", Ticked(), key="never")
+
+        def read() -> None:
+            with log.reader() as reader:
+                reader.execute("SELECT pg_sleep(20)")  # type: ignore[attr-defined]
+
+        def copy() -> None:
+            with log.transaction() as tx:
+                tx.append("fire-1", [Ticked(text="x" * 50_000)] * 400, key="never")
+                tx.reader.execute("SELECT pg_sleep(20)")  # type: ignore[attr-defined]
+
+        for work in (wait_for_the_head, read, copy):
+            began = time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, 0.3, float(again_s))
+            try:
+                work()
+                say("never interrupted")
+            except KeyboardInterrupt:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                say(f"{work.__name__}: {'interrupted' if time.monotonic() - began < 10 else 'too late'}")
+            assert keys_in(log) == ["before"]
         log.append("fire-1", Ticked(), key="after")
-        say("appends")
 
 
-def group_interrupted_at_commit(url: str, times: str) -> None:
+def group_interrupted_at_commit(url: str, times: str, patience_s: str = "15") -> None:
     """The main thread's commit carries the appends of others, and is interrupted while its answer is on the way."""
+    told_others: list[str] = []
+
+    def append(number: int) -> None:
+        try:
+            log.append(f"fire-{number}", Ticked())
+            told_others.append("stored")
+        except EventLogError as error:
+            told_others.append(type(error).__name__)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -184,6 +196,7 @@ def group_interrupted_at_commit(url: str, times: str) -> None:
     with open_log(url) as log:
         entered, leave, told = threading.Event(), threading.Event(), threading.Event()
         store: Any = log.store
+        store.timeout_s = float(patience_s)
 
         def hold(tx: Any) -> None:
             entered.set()
@@ -197,7 +210,7 @@ def group_interrupted_at_commit(url: str, times: str) -> None:
         def release() -> None:
             eventually(lambda: len(log.committer._queue) == 2)  # the main thread's append is next
             for number in range(3):
-                threads.append(threading.Thread(target=log.append, args=(f"fire-{number}", Ticked())))
+                threads.append(threading.Thread(target=append, args=(number,)))
                 threads[-1].start()
             eventually(lambda: len(log.committer._queue) == 5)
             leave.set()
@@ -216,9 +229,15 @@ def group_interrupted_at_commit(url: str, times: str) -> None:
         except KeyboardInterrupt:
             told.set()
             say("interrupted")
+        except OutcomeUnknown:
+            told.set()
+            say("unknown")
         releasing.join(20)
         for thread in threads:
             thread.join(20)
             assert not thread.is_alive()
+        say(" ".join(told_others))
+        if told_others != ["stored"] * 3:
+            return
         log.append("fire-last", Ticked())
         say(" ".join(sorted(record.stream for record in log.read())))
