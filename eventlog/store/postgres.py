@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, create_engine, event
-from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -186,10 +186,16 @@ class PostgresStore:
     def checkout(self, *, patient: bool = True) -> PoolProxiedConnection:
         """A connection of the pool; while the server cannot be reached it is tried again, until the time is up."""
         pauses = Pauses(self.timeout_s if patient else 0)
+        cut_off = 0
         while True:
             self._check_usable()
             try:
                 return self.engine.raw_connection()
+            except DBAPIError as error:
+                # Connected, and cut off while SQLAlchemy asked its first questions: the server is there.
+                cut_off += 1
+                if not isinstance(error.orig, psycopg.OperationalError) or cut_off == _READ_ATTEMPTS:
+                    raise (error.orig or error) from error
             except (psycopg.OperationalError, InvalidRequestError) as error:
                 if not _is_passing(error) or not pauses.pause():
                     raise
