@@ -6,10 +6,10 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import psycopg
 from psycopg import errors as pg
@@ -66,6 +66,7 @@ _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _UNSYNCED = "SET LOCAL synchronous_commit = off"
 _LOCK_HEAD = "SELECT generation FROM log_head FOR UPDATE"
 _MOVED = "UPDATE log_head SET generation = generation + 1"
+_HASH = "SELECT hash FROM events WHERE position = ?"
 _COUNTER = "SELECT generation, (SELECT max(position) FROM events) FROM log_head"
 _END_STALLED = """
 SELECT pg_terminate_backend(holder.pid) FROM pg_stat_activity AS holder JOIN pg_locks AS held USING (pid)
@@ -90,6 +91,7 @@ _PASSING = (*_ENDED, pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationF
 _UNHEARD = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
 """The server has not answered to the end."""
 _HOPELESS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied", "permission")
+T = TypeVar("T")
 _stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
 
 
@@ -216,7 +218,7 @@ class PostgresStore:
                 timeout_s=self.timeout_s,
             )
         try:
-            return self._begin(durability)
+            return self._begin(durability, lambda writer: writer)
         except BaseException as error:
             self._writing.release()
             translated = self.translate(error)
@@ -224,11 +226,12 @@ class PostgresStore:
                 raise
             raise translated from error
 
-    def _begin(self, durability: Durability) -> Writer:
+    def _begin(self, durability: Durability, then: Callable[[Writer], T]) -> T:
+        """Take the head and ask ``then``; what passes is tried again, all of it, until the time is up."""
         pauses = Pauses(self.timeout_s)
         while True:
             try:
-                return self._take_head(self._connection(), durability)
+                return then(self._take_head(self._connection(), durability))
             except (psycopg.Error, SQLAlchemyError) as error:
                 self._undo()
                 if isinstance(error, pg.LockNotAvailable):
@@ -343,7 +346,7 @@ class PostgresStore:
                 if self._in_doubt and unheard:
                     # The server may still be committing: whoever gets the head knows that it is not.
                     with contextlib.suppress(psycopg.Error, SQLAlchemyError, EventLogError):
-                        self._begin("full")
+                        self._begin("full", lambda writer: None)
                         self._undo()
                 self._in_doubt = False
 
@@ -357,8 +360,7 @@ class PostgresStore:
         if head is None or not unheard:
             raise self._translate(error) from error
         try:
-            connection = self._begin("full").connection
-            row = connection.execute("SELECT hash FROM events WHERE position = %s", (head.position,)).fetchone()
+            row = self._begin("full", lambda writer: writer.execute(_HASH, (head.position,)).fetchone())
             self._undo()
         except (psycopg.Error, SQLAlchemyError, EventLogError) as second:
             self._abandon()
