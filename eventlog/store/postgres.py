@@ -37,8 +37,8 @@ from eventlog.errors import (
     StoreError,
 )
 from eventlog.store.base import GENESIS, Durability, Head
-from eventlog.store.postgres_pool import Pool, on_connect, on_return
-from eventlog.store.postgres_session import Build, Connection, Reader, Scratch, Writer
+from eventlog.store.postgres_pool import Pool, at_rest, on_connect, on_return
+from eventlog.store.postgres_session import Build, Connection, Reader, Scratch, Writer, rolled_back
 from eventlog.store.retrying import Pauses
 
 LOCK_TIMEOUT_S = 15.0
@@ -227,7 +227,7 @@ class PostgresStore:
 
     def _connection(self) -> Connection:
         """The writing connection, with no transaction open."""
-        if self._writer is not None and self._writer.pgconn.transaction_status != TransactionStatus.IDLE:
+        if self._writer is not None and not at_rest(self._writer):
             self._abandon()
         if self._writer is None:
             self._writer = self._taken_out(self.checkout(patient=False))
@@ -301,16 +301,8 @@ class PostgresStore:
 
     def _undo(self) -> None:
         """Roll back what is open; a connection that is not at rest then is not used again."""
-        if self._writer is None:
-            return
-        try:
-            if self._writer.pgconn.transaction_status != TransactionStatus.IDLE:
-                self._writer.execute("ROLLBACK")
-            if self._writer.pgconn.transaction_status == TransactionStatus.IDLE:
-                return
-        except psycopg.Error:
-            pass
-        self._abandon()
+        if self._writer is not None and not rolled_back(self._writer):
+            self._abandon()
 
     def _abandon(self) -> None:
         """Give up the writing connection; the server undoes what it had not committed."""
