@@ -9,13 +9,13 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors as pg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, create_engine, event
-from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -41,6 +41,7 @@ from eventlog.store.postgres_pool import Pool, at_rest, on_connect, on_return
 from eventlog.store.postgres_session import Build, Connection, Reader, Scratch, Writer, rolled_back
 from eventlog.store.retrying import Pauses
 
+E = TypeVar("E", bound=BaseException)
 LOCK_TIMEOUT_S = 15.0
 """How long a writer waits by default: longer than a client that hangs in its transaction can hold the head."""
 SETTINGS = {
@@ -182,7 +183,7 @@ class PostgresStore:
             self._check_usable()
             try:
                 return self.engine.raw_connection()
-            except (psycopg.OperationalError, InvalidRequestError) as error:
+            except (psycopg.OperationalError, DBAPIError, InvalidRequestError) as error:
                 if not _is_passing(error) or not pauses.pause():
                     raise
 
@@ -353,6 +354,7 @@ class PostgresStore:
         return self._translate(error) if isinstance(error, (psycopg.Error, SQLAlchemyError)) else error
 
     def _translate(self, error: psycopg.Error | SQLAlchemyError) -> EventLogError:
+        error = _bare(error)
         if isinstance(error, PoolTimeout):
             return LogBusy(f"every connection of the pool to {self.url} is in use; try again, or make the pool larger")
         if not isinstance(error, psycopg.Error):
@@ -461,6 +463,7 @@ def driver(fairy: PoolProxiedConnection) -> Connection:
 
 def _is_passing(error: BaseException) -> bool:
     """Whether it may go well a moment later: the server restarts, or another client holds the head."""
+    error = _bare(error)
     if isinstance(error, _PASSING):
         return True
     if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) or error.sqlstate is not None:
@@ -469,6 +472,11 @@ def _is_passing(error: BaseException) -> bool:
     if "starting up" in text or "shutting down" in text or "recovery" in text:
         return True
     return not any(sign in text for sign in _HOPELESS)
+
+
+def _bare(error: E) -> E | psycopg.Error:
+    """The driver's own error, where SQLAlchemy has wrapped it: so it does while it makes its first connection."""
+    return error.orig if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.Error) else error
 
 
 def _text(error: BaseException) -> str:

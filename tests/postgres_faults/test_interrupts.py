@@ -34,7 +34,7 @@ def test_an_interrupt_while_the_server_is_at_work_is_told_soon_and_the_log_works
     assert_sound(url, ["before", "after"])
 
 
-@pytest.mark.parametrize(("how", "times"), [("slow answer", 1), ("late", 1), ("late", 3)])
+@pytest.mark.parametrize(("how", "times"), [("slow answer", 1), ("late", 3)])
 def test_others_whose_events_go_with_an_interrupted_commit_are_stored_once(
     url: str, wire: Wire, how: str, times: int
 ) -> None:
