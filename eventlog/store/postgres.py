@@ -38,10 +38,11 @@ from eventlog.errors import (
 )
 from eventlog.place import Server
 from eventlog.store.base import GENESIS, Durability, Head
-from eventlog.store.postgres_pool import Pool, on_connect, on_return
-from eventlog.store.postgres_session import Build, Connection, Reader, Scratch, Writer
+from eventlog.store.postgres_pool import Pool, at_rest, on_connect, on_return
+from eventlog.store.postgres_session import Build, Connection, Reader, Scratch, Writer, rolled_back
 from eventlog.store.retrying import Pauses
 
+E = TypeVar("E", bound=BaseException)
 LOCK_TIMEOUT_S = 15.0
 """How long a writer waits by default: longer than a client that hangs in its transaction can hold the head."""
 SETTINGS = {
@@ -193,13 +194,11 @@ class PostgresStore:
             self._check_usable()
             try:
                 return self.engine.raw_connection()
-            except DBAPIError as error:
+            except (psycopg.OperationalError, DBAPIError, InvalidRequestError) as error:
                 # Connected, and cut off while SQLAlchemy asked its first questions: the server is there.
-                cut_off += 1
-                if not isinstance(error.orig, psycopg.OperationalError) or cut_off == _READ_ATTEMPTS:
-                    raise (error.orig or error) from error
-            except (psycopg.OperationalError, InvalidRequestError) as error:
-                if not _is_passing(error) or not pauses.pause():
+                cut_off += isinstance(error, DBAPIError)
+                again = isinstance(error, DBAPIError) and cut_off < _READ_ATTEMPTS
+                if not _is_passing(error) or not (again or pauses.pause()):
                     raise
 
     def change_counter(self) -> object:
@@ -244,7 +243,7 @@ class PostgresStore:
 
     def _connection(self) -> Connection:
         """The writing connection, with no transaction open."""
-        if self._writer is not None and self._writer.pgconn.transaction_status != TransactionStatus.IDLE:
+        if self._writer is not None and not at_rest(self._writer):
             self._abandon()
         if self._writer is None:
             self._writer = self._taken_out(self.checkout(patient=False))
@@ -319,16 +318,8 @@ class PostgresStore:
 
     def _undo(self) -> None:
         """Roll back what is open; a connection that is not at rest then is not used again."""
-        if self._writer is None:
-            return
-        try:
-            if self._writer.pgconn.transaction_status != TransactionStatus.IDLE:
-                self._writer.execute("ROLLBACK")
-            if self._writer.pgconn.transaction_status == TransactionStatus.IDLE:
-                return
-        except psycopg.Error:
-            pass
-        self._abandon()
+        if self._writer is not None and not rolled_back(self._writer):
+            self._abandon()
 
     def _abandon(self) -> None:
         """Give up the writing connection; the server undoes what it had not committed."""
@@ -378,6 +369,7 @@ class PostgresStore:
         return self._translate(error) if isinstance(error, (psycopg.Error, SQLAlchemyError)) else error
 
     def _translate(self, error: psycopg.Error | SQLAlchemyError) -> EventLogError:
+        error = _bare(error)
         if isinstance(error, PoolTimeout):
             return LogBusy(f"every connection of the pool to {self.url} is in use; try again, or make the pool larger")
         if not isinstance(error, psycopg.Error):
@@ -500,6 +492,7 @@ def driver(fairy: PoolProxiedConnection) -> Connection:
 
 def _is_passing(error: BaseException) -> bool:
     """Whether it may go well a moment later: the server restarts, or another client holds the head."""
+    error = _bare(error)
     if isinstance(error, _PASSING):
         return True
     if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) or error.sqlstate is not None:
@@ -508,6 +501,11 @@ def _is_passing(error: BaseException) -> bool:
     if "starting up" in text or "shutting down" in text or "recovery" in text:
         return True
     return not any(sign in text for sign in _HOPELESS)
+
+
+def _bare(error: E) -> E | psycopg.Error:
+    """The driver's own error, where SQLAlchemy has wrapped it: so it does while it makes its first connection."""
+    return error.orig if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.Error) else error
 
 
 def _text(error: BaseException) -> str:

@@ -64,5 +64,10 @@ def on_return(connection: psycopg.Connection[Any], record: ConnectionPoolEntry |
     """What comes back to the pool in the middle of something is closed; in a forked child it is the parent's."""
     if record is None or record.info.get("pid") != os.getpid():
         return
-    if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+    if not at_rest(connection):
         record.invalidate()
+
+
+def at_rest(connection: psycopg.Connection[Any]) -> bool:
+    """Whether no transaction and no statement is open; nor the driver's lock held by one that was interrupted."""
+    return connection.pgconn.transaction_status == TransactionStatus.IDLE and not connection.lock.locked()

@@ -15,6 +15,7 @@ from psycopg import Cursor
 from eventlog.codec import to_json
 from eventlog.errors import LogClosed
 from eventlog.store.base import COLUMNS, Head, Key, RecordRow, Selection, Table, Values
+from eventlog.store.postgres_pool import at_rest
 from eventlog.store.sql import (
     ALL,
     STREAM_VERSION,
@@ -78,6 +79,16 @@ def _hold(text: str) -> str:
 
 def _plain(text: str) -> str:
     return _PAIR.sub(lambda pair: _NUL if pair[1] == _ESCAPE else _ESCAPE, text)
+
+
+def rolled_back(connection: Connection) -> bool:
+    """Roll back what is open; False where it could not be, and the connection is not to be used again."""
+    if at_rest(connection):
+        return True
+    if not connection.lock.locked():  # else a COPY was interrupted on its way, and waiting would be for ever
+        with suppress(psycopg.Error):
+            connection.execute("ROLLBACK")
+    return at_rest(connection)
 
 
 class Reader(SqlReader):
@@ -339,8 +350,7 @@ class Build(Private):
             self.execute("SET LOCAL synchronous_commit = off")
             yield
         except BaseException:
-            with suppress(psycopg.Error):
-                self.execute("ROLLBACK")
+            rolled_back(self.connection)
             raise
         self.execute("COMMIT")
 

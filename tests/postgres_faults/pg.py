@@ -331,6 +331,8 @@ class Wire:
         self.skip = 0
         """How many COMMITs pass before that."""
         self.held_s = 1.0
+        self.cut_at: bytes | None = None
+        """What a client is about to ask when its connection is cut, once."""
         self.cuts = 0
         self.away = False
         """Whether new connections are refused."""
@@ -417,6 +419,9 @@ class _Line:
     def up(self) -> None:
         with contextlib.suppress(OSError):
             while data := self.client.recv(1 << 16):
+                if self.wire.cut_at is not None and self.wire.cut_at in data:
+                    self.wire.cut_at = None
+                    break
                 committing = self.commits(data)
                 self.holds_head = self.holds_head and not committing
                 if committing and (how := self.wire.take_cut()):

@@ -188,7 +188,7 @@ def test_children_of_children_append_too(url: str) -> None:
 
 
 def test_children_forked_while_threads_append_and_read_neither_hang_nor_lose(url: str) -> None:
-    lines = run("fork_among_threads", url, 6, timeout_s=60)
+    lines = run("fork_among_threads", url, 3, timeout_s=60)
     assert lines[-1] == "all children ended"
     assert [line for line in lines if line.startswith("child")] == []
     assert_sound(url, lines[:-1])

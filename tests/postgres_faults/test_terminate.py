@@ -151,7 +151,7 @@ def test_a_rebuild_whose_session_is_ended_says_so_leaves_the_tables_and_can_be_g
 
 
 def test_a_server_that_stays_away_is_told_as_such_to_readers_and_writers_alike(url: str, wire: Wire) -> None:
-    with opened(wire.url, patience_s=0.6) as log:
+    with opened(wire.url, patience_s=0.25) as log:
         log.append("fire-1", Ticked(), key="first")
         wire.stay_away()
         for question in (
@@ -182,3 +182,19 @@ def test_a_server_that_is_gone_without_a_word_is_not_waited_for_for_hours(url: s
                 parameters = asking.connection.info.get_parameters()  # type: ignore[attr-defined]
                 assert parameters["keepalives_idle"] == idle
                 assert parameters["tcp_user_timeout"] == "30000"
+
+
+@pytest.mark.parametrize(
+    "question", [b"pg_catalog.version()", b"current_schema()", b"eventlog_migrations", b"pg_trigger"]
+)
+def test_a_session_that_ends_while_a_log_is_opened_is_told_as_such_and_the_next_open_succeeds(
+    url: str, wire: Wire, question: bytes
+) -> None:
+    opened(url).close()
+    wire.cut_at = question
+    try:
+        opened(wire.url).close()
+    except ServerUnreachable:
+        pass
+    assert wire.cut_at is None
+    opened(wire.url).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import linecache
 import os
@@ -16,6 +17,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy
+from pg import opened
 from under_fire import Ticked, keys_in, open_log
 
 import eventlog
@@ -29,12 +31,16 @@ EVERYBODYS = (*OURS, *(os.path.dirname(str(package.__file__)) for package in (ps
 
 
 class AtLine:
-    """Raises KeyboardInterrupt at the n-th line that a block runs in some code."""
+    """Raises KeyboardInterrupt at the n-th line that a block runs in some code.
+
+    Also when a ``with`` has been entered and its block not yet: what it holds is then given back by nobody.
+    """
 
     def __init__(self, number: int, code: tuple[str, ...]) -> None:
         self.left = number
         self.code = code
         self.place = ""
+        self._entered: set[tuple[FrameType, int]] = set()
 
     def __enter__(self) -> AtLine:
         sys.settrace(self._call)
@@ -44,29 +50,37 @@ class AtLine:
         sys.settrace(None)
 
     def _call(self, frame: FrameType, event: str, argument: object) -> Any:
+        code = frame.f_code
+        if code.co_filename == contextlib.__file__ and code.co_name == "__enter__":
+            return self._with if self.code in (EVERYBODYS, ()) else None
         # What is raised inside a finalizer is swallowed: it is not counted.
-        if not frame.f_code.co_filename.startswith(self.code) or frame.f_code.co_name in ("__del__", "<lambda>"):
+        if not code.co_filename.startswith(self.code) or code.co_name in ("__del__", "<lambda>"):
             return None
-        entered: set[int] = set()
+        return self._line
 
-        def line(frame: FrameType, event: str, argument: object) -> Any:
-            if event == "line" and not self._is_leaving(frame, entered):
-                self.left -= 1
-                if self.left < 0:
-                    self.place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
-                    raise KeyboardInterrupt
-            return line
+    def _line(self, frame: FrameType, event: str, argument: object) -> Any:
+        if event == "line" and not self._is_leaving(frame):
+            self._count(frame)
+        return self._line
 
-        return line
+    def _with(self, frame: FrameType, event: str, argument: object) -> Any:
+        if event == "return" and argument is not None:
+            self._count(frame)
+        return self._with
 
-    def _is_leaving(self, frame: FrameType, entered: set[int]) -> bool:
+    def _count(self, frame: FrameType) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self.place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+            raise KeyboardInterrupt
+
+    def _is_leaving(self, frame: FrameType) -> bool:
         """Whether the end of a ``with`` is traced, before its lock is given back: no signal is looked at there."""
-        number = frame.f_lineno
-        if not linecache.getline(frame.f_code.co_filename, number).lstrip().startswith("with "):
+        if not linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("with "):
             return False
-        if number in entered:
+        if (frame, frame.f_lineno) in self._entered:
             return True
-        entered.add(number)
+        self._entered.add((frame, frame.f_lineno))
         return False
 
 
@@ -107,7 +121,8 @@ def line_by_line(url: str, what: str, code: str, step: str) -> None:
     Each time the log works on, and nothing is half done or done later.
     """
     faulthandler.dump_traceback_later(100, exit=True)
-    with open_log(url) as log, open_log(url) as other:
+    # SQLAlchemy can lose a place of its pool to an interrupt inside its own code; that is not what is asked here.
+    with opened(url, pool={"max_overflow": -1}) as log, open_log(url) as other:
         log.runs.start("first")
         work = work_of(log, what)
         work("warm")
@@ -139,6 +154,19 @@ def line_by_line(url: str, what: str, code: str, step: str) -> None:
         assert log.verify().ok
         assert log.projections.verify() == []
         say(f"{interrupts} interrupts, to line {number}")
+
+
+def entering_a_copy(url: str, what: str) -> None:
+    """Ctrl-C when a COPY has begun, and the block that feeds it has not: the driver's lock is still held then."""
+    with open_log(url) as log:
+        work = work_of(log, what)
+        work("before")
+        try:
+            with AtLine(0, ()) as at:
+                work("never")
+        except KeyboardInterrupt:
+            say(f"interrupted at {at.place.split(':')[0]}")
+        log.append("fire-1", Ticked(), key="after")
 
 
 def in_the_middle(url: str, again_s: str) -> None:
