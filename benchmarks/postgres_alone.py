@@ -20,7 +20,7 @@ from benchmarks.rebuild import memory_watched
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """Seconds of each repetition and of each raw fetch beside it; the most memory the process and its children held."""
+    """Seconds of each repetition and of each raw fetch beside it; the most memory that all its processes held."""
 
     seconds: list[float]
     fetch: list[float]

@@ -20,8 +20,8 @@ from eventlog.store.base import Key, Reader, Record, RecordRow, Selection, Value
 Item = tuple[Record, Any]
 Change = tuple[Any, Any]
 """A row before and after; None where there is none."""
-PAGE = 8192
-MAX_SUMS = 100_000
+PAGE = 4096
+MAX_SUMS = 40_000
 
 
 class Failure(NamedTuple):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -45,6 +46,7 @@ _SQL_TYPES = {
 }
 MOST_VALUES = 50
 """A statement with more values is taken apart anew by the driver each time; COPY, and arrays, are faster then."""
+ROWS_AT_ONCE = 4096
 _NUL, _ESCAPE = "\0", "\1"
 """PostgreSQL's text cannot hold NUL: it is written as two characters 1, and 1 as 1 and 2, which keeps the order."""
 _PAIR = re.compile(f"{_ESCAPE}(.)", re.DOTALL)
@@ -266,9 +268,11 @@ class Writer(Reader, SqlWriter):
         self.executemany(_update_sql(table, columns), rows)
 
     def add(self, table: Table, deltas: Sequence[Values]) -> None:
-        if deltas:
-            rows = to_json([dict(zip(table.names, row, strict=True)) for row in held_rows(table, deltas)]).decode()
-            self.delete(table, [self.plain(key) for key in self.execute(_add_sql(table), (rows,)).fetchall()])
+        # In the order of the index neighbours are found together, and two who add at once do not wait for each other.
+        pending = iter(sorted(deltas))
+        while rows := held_rows(table, list(islice(pending, ROWS_AT_ONCE))):
+            text = to_json([dict(zip(table.names, row, strict=True)) for row in rows]).decode()
+            self.delete(table, [self.plain(key) for key in self.execute(_add_sql(table), (text,)).fetchall()])
 
 
 class Private(Writer):
@@ -342,6 +346,11 @@ class Scratch(Private):
 class Build(Private):
     """Makes tables beside the live ones, in short transactions; it does not hold the head of the log."""
 
+    def create_indexes(self, table: Table) -> None:
+        super().create_indexes(table)
+        # Otherwise questions are planned without statistics until the server gets round to it, a minute later or never.
+        self.execute(f"ANALYZE {quoted(table.name)}")
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         # Lost in a crash, what is built is built again; the swap that publishes it is durable with all before it.
@@ -370,10 +379,9 @@ def _add_sql(table: Table) -> str:
     """Numbers added to however many rows, given as one JSON text; answers with the keys of those left with nothing."""
     keys = ", ".join(quoted(key) for key in table.key)
     typed = ", ".join(f"{quoted(column.name)} {_SQL_TYPES[column.kind]}" for column in table.columns)
-    # In the order of the index neighbours are found together, and two who add at once do not wait for each other.
     return (
         f"WITH added AS (INSERT INTO {quoted(table.name)} ({names(table)}) SELECT {names(table)} "
-        f"FROM json_to_recordset(?::json) AS given ({typed}) ORDER BY {keys}{adding(table)} "
+        f"FROM json_to_recordset(?::json) AS given ({typed}){adding(table)} "
         f"RETURNING {names(table)}) SELECT {keys} FROM added WHERE {zeros(table)}"
     )
 
