@@ -14,50 +14,29 @@ from typing import Any, Literal, TypeVar
 import psycopg
 from psycopg import errors as pg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL, create_engine, event
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
 
 from eventlog.errors import (
-    Conflict,
-    Corrupt,
-    DiskFull,
     EventLogError,
     InvalidQuery,
     LogBusy,
     LogClosed,
-    LogMissing,
     LogReadOnly,
     NotALog,
     OutcomeUnknown,
-    ProjectionError,
-    ServerUnreachable,
-    StorageFailed,
     StoreError,
 )
 from eventlog.place import Server
 from eventlog.store.base import GENESIS, Durability, Head
-from eventlog.store.postgres_pool import Pool, at_rest, on_connect, on_return
-from eventlog.store.postgres_session import Build, Connection, Reader, Scratch, Writer, rolled_back
+from eventlog.store.postgres_faults import as_line, is_passing, told
+from eventlog.store.postgres_pool import Connection, at_rest, driver, engine_of
+from eventlog.store.postgres_session import Build, Reader, Scratch, Writer, rolled_back
 from eventlog.store.retrying import Pauses
 
-E = TypeVar("E", bound=BaseException)
 LOCK_TIMEOUT_S = 15.0
 """How long a writer waits by default: longer than a client that hangs in its transaction can hold the head."""
-SETTINGS = {
-    "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "10s",
-    "statement_timeout": "30s",
-}
-"""What every connection begins with; ``options`` in the URL come after, and so prevail."""
-LIVELINESS = {
-    "keepalives_idle": "15",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "30000",
-}
-"""A server that is gone without a word (its power, its network) is noticed within half a minute, not after hours."""
+_WRITER = "SET statement_timeout = '30s'"
 _PATIENT = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0"
 _TAIL_RECORDS = 200
 """Of so many records that others appended the streams are looked at; when there are more, all caches are dropped."""
@@ -78,20 +57,8 @@ AND holder.query_start < clock_timestamp() - current_setting('statement_timeout'
 """No time-out reaches a statement whose client stopped in the middle of sending it, or of taking its rows."""
 _FORK_WAIT_S = 1.0
 _READ_ATTEMPTS = 3
-_ENDED = (
-    pg.AdminShutdown,
-    pg.CrashShutdown,
-    pg.CannotConnectNow,
-    pg.IdleInTransactionSessionTimeout,
-    pg.IdleSessionTimeout,
-    pg.TransactionTimeout,
-    pg.TooManyConnections,
-)
-"""How the server ends a session, or does not begin one."""
-_PASSING = (*_ENDED, pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure, InvalidRequestError)
 _UNHEARD = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
 """The server has not answered to the end."""
-_HOPELESS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied", "permission")
 T = TypeVar("T")
 _stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
 
@@ -117,21 +84,7 @@ class PostgresStore:
         self.writable = writable
         self.timeout_s = timeout_s
         self.schema = ""
-        # Readers are single statements, each a transaction of its own; writers say BEGIN and COMMIT themselves.
-        self.engine = create_engine(
-            URL.create("postgresql+psycopg", **server.url_parts()),
-            isolation_level="AUTOCOMMIT",
-            connect_args={"options": _options(server, timeout_s), **_connect(server)},
-            pool_reset_on_return=None,
-            poolclass=Pool,
-            pool_size=server.pool.size,
-            max_overflow=server.pool.max_overflow,
-            pool_timeout=server.pool.timeout_s,
-            pool_recycle=server.pool.recycle_s,
-            pool_pre_ping=server.pool.pre_ping,
-        )
-        event.listen(self.engine, "connect", on_connect)
-        event.listen(self.engine, "reset", on_return)
+        self.engine = engine_of(server, timeout_s)
         self._writing = threading.RLock()
         self._writer: Connection | None = None
         self._in_doubt = False
@@ -198,7 +151,7 @@ class PostgresStore:
                 # Connected, and cut off while SQLAlchemy asked its first questions: the server is there.
                 cut_off += isinstance(error, DBAPIError)
                 again = isinstance(error, DBAPIError) and cut_off < _READ_ATTEMPTS
-                if not _is_passing(error) or not (again or pauses.pause()):
+                if not is_passing(error) or not (again or pauses.pause()):
                     raise
 
     def change_counter(self) -> object:
@@ -235,7 +188,7 @@ class PostgresStore:
                 self._undo()
                 if isinstance(error, pg.LockNotAvailable):
                     self._end_stalled()
-                if not _is_passing(error) or not pauses.pause():
+                if not is_passing(error) or not pauses.pause():
                     raise
             except BaseException:
                 self._abandon()
@@ -247,6 +200,8 @@ class PostgresStore:
             self._abandon()
         if self._writer is None:
             self._writer = self._taken_out(self.checkout(patient=False))
+            if "statement_timeout" not in self.server.options.get("options", ""):
+                self._writer.execute(_WRITER)
         return self._writer
 
     def _end_stalled(self) -> None:
@@ -356,8 +311,8 @@ class PostgresStore:
         except (psycopg.Error, SQLAlchemyError, EventLogError) as second:
             self._abandon()
             raise OutcomeUnknown(
-                f"the connection was lost at the commit ({_text(error)}) and the server cannot be asked "
-                f"({_text(second)}): whether the events were stored is not known. Retry with a key",
+                f"the connection was lost at the commit ({as_line(error)}) and the server cannot be asked "
+                f"({as_line(second)}): whether the events were stored is not known. Retry with a key",
                 position=head.position,
             ) from error
         if row is None or row[0] != head.hash:
@@ -369,32 +324,7 @@ class PostgresStore:
         return self._translate(error) if isinstance(error, (psycopg.Error, SQLAlchemyError)) else error
 
     def _translate(self, error: psycopg.Error | SQLAlchemyError) -> EventLogError:
-        error = _bare(error)
-        if isinstance(error, PoolTimeout):
-            return LogBusy(f"every connection of the pool to {self.url} is in use; try again, or make the pool larger")
-        if not isinstance(error, psycopg.Error):
-            return StoreError(f"{self.url}: {_text(error)}")
-        text = _text(error)
-        for kind, make in _FAULTS:
-            if isinstance(error, kind):
-                return make(f"{self.url}: {text}")
-        if isinstance(error, pg.UndefinedTable):
-            if '"events"' in text or '"log_head"' in text:
-                return NotALog(f"{self.url} holds no event log; nothing was changed")
-            return ProjectionError(
-                f"{self.url}: {text}; the tables of this projection are not made yet: open the log for writing once, "
-                "or run `eventlog projections rebuild`"
-            )
-        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-            return self._unreachable(text)
-        return StoreError(f"{self.url}: {text}")
-
-    def _unreachable(self, text: str) -> EventLogError:
-        if "database" in text and "does not exist" in text:
-            return LogMissing(f"{self.url}: {text}; `createdb` makes one")
-        if any(sign in text for sign in _HOPELESS):
-            return StoreError(f"{self.url} refuses the login: {text}")
-        return ServerUnreachable(f"the server of {self.url} cannot be reached, or went away ({text}); try again")
+        return told(error, self.url)
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -455,61 +385,6 @@ class _Lease:
             if broken:
                 fairy.invalidate()
             fairy.close()
-
-
-_FAULTS: tuple[tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], type[EventLogError]], ...] = (
-    ((pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure, pg.QueryCanceled), LogBusy),
-    (_ENDED, ServerUnreachable),
-    ((pg.DiskFull,), DiskFull),
-    ((pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction), LogReadOnly),
-    ((pg.DataCorrupted, pg.IndexCorrupted), Corrupt),
-    ((pg.IoError,), StorageFailed),
-    (psycopg.IntegrityError, Conflict),
-)
-
-
-def _options(server: Server, timeout_s: float) -> str:
-    # No single wait for the head is longer than all of them together may be.
-    ours = {**SETTINGS, "lock_timeout": f"{max(1, int(1000 * min(5.0, timeout_s)))}ms"}
-    settings = " ".join(f"-c {name}={value}" for name, value in ours.items())
-    return f"{settings} {server.options.get('options', '')}".strip()
-
-
-def _connect(server: Server) -> dict[str, Any]:
-    defaults = {"application_name": "eventlog", "connect_timeout": "10", **LIVELINESS}
-    # Without it text is what the environment's PGCLIENTENCODING makes of it, or bytes from a database without encoding.
-    always = {"client_encoding": "utf8"}
-    return always | {name: value for name, value in defaults.items() if name not in server.options}
-
-
-def driver(fairy: PoolProxiedConnection) -> Connection:
-    """The driver's connection behind one of the pool."""
-    connection: object = fairy.dbapi_connection
-    if not isinstance(connection, psycopg.Connection):
-        raise psycopg.OperationalError("the connection was lost")
-    return connection
-
-
-def _is_passing(error: BaseException) -> bool:
-    """Whether it may go well a moment later: the server restarts, or another client holds the head."""
-    error = _bare(error)
-    if isinstance(error, _PASSING):
-        return True
-    if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) or error.sqlstate is not None:
-        return False
-    text = str(error)
-    if "starting up" in text or "shutting down" in text or "recovery" in text:
-        return True
-    return not any(sign in text for sign in _HOPELESS)
-
-
-def _bare(error: E) -> E | psycopg.Error:
-    """The driver's own error, where SQLAlchemy has wrapped it: so it does while it makes its first connection."""
-    return error.orig if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.Error) else error
-
-
-def _text(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 _held_over_fork: list[PostgresStore] = []

@@ -16,8 +16,8 @@ from eventlog.clock import now_us
 from eventlog.errors import Corrupt, LogMissing, MigrationError, NotALog, SchemaTooNew, StoreError
 from eventlog.place import Server
 from eventlog.store.migrations import SchemaStatus, latest, migrations
-from eventlog.store.postgres import LOCK_TIMEOUT_S, PostgresStore, driver
-from eventlog.store.postgres_session import Connection
+from eventlog.store.postgres import LOCK_TIMEOUT_S, PostgresStore
+from eventlog.store.postgres_pool import Connection, driver
 from eventlog.store.sql import Answer
 
 DATABASE = "postgres"

@@ -16,7 +16,7 @@ from psycopg import Cursor
 from eventlog.codec import to_json
 from eventlog.errors import LogClosed
 from eventlog.store.base import COLUMNS, Head, Key, RecordRow, Selection, Table, Values
-from eventlog.store.postgres_pool import at_rest
+from eventlog.store.postgres_pool import Connection, at_rest
 from eventlog.store.sql import (
     ALL,
     STREAM_VERSION,
@@ -30,7 +30,6 @@ from eventlog.store.sql import (
     zeros,
 )
 
-Connection = psycopg.Connection[Any]
 _STREAM_VERSIONS = f"SELECT s, coalesce(({STREAM_VERSION.replace('?', 's')}), 0) FROM unnest(?::text[]) AS s"
 _RECORDS_OF = f"SELECT {ALL} FROM events WHERE stream = ANY(?) AND position <= ? AND type = ANY(?)"
 _SHADOWS = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND starts_with(tablename, ?)"
