@@ -122,7 +122,7 @@ def line_by_line(url: str, what: str, code: str, step: str) -> None:
     """
     faulthandler.dump_traceback_later(100, exit=True)
     # SQLAlchemy can lose a place of its pool to an interrupt inside its own code; that is not what is asked here.
-    with opened(url, pool={"max_overflow": -1}) as log, open_log(url) as other:
+    with opened(url, pool={"max_overflow": 1000}) as log, open_log(url) as other:
         log.runs.start("first")
         work = work_of(log, what)
         work("warm")
