@@ -18,7 +18,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from eventlog.clock import now_us
 from eventlog.codec import Codec, Encoded
-from eventlog.errors import Conflict, EventLogError, InvalidInput, KeyReused, WrongExpectedVersion
+from eventlog.errors import Conflict, EventLogError, InvalidInput, KeyReused, OutcomeUnknown, WrongExpectedVersion
 from eventlog.events import Event, UnknownEvent
 from eventlog.store.base import (
     MAX_POSITION,
@@ -518,8 +518,15 @@ class Committer:
 
     def _leave(self, own: Request[Any]) -> None:
         if self._leader is own:
-            # The others' events are either all stored, or still to be committed by the next.
-            batch = self._batch if self._is_stored() else []
+            # The others' events are either all stored, or still to be committed by the next; unless nobody can tell.
+            stored = self._is_stored()
+            batch = [] if stored is False else self._batch
+            if stored is None:
+                for request in batch:
+                    request.error = OutcomeUnknown(
+                        "the commit was interrupted and the log cannot be asked: whether the events were stored is not "
+                        "known. Retry with a key"
+                    )
             with self._mutex:
                 for request in self._batch:
                     request.taken = False
@@ -535,7 +542,8 @@ class Committer:
         if leader is not None and not leader.taken:
             leader.notify()
 
-    def _is_stored(self) -> bool:
+    def _is_stored(self) -> bool | None:
+        """Whether what was to be committed is there; None when the store cannot be asked."""
         position, digest, _ = self._planned
         if not position:
             return False
@@ -543,7 +551,7 @@ class Committer:
             with self.store.reader() as reader:
                 rows = reader.records(position - 1, position, Selection())
         except EventLogError:
-            return False
+            return None
         return bool(rows) and rows[0][13] == digest
 
     def _run(self, batch: list[Request[Any]]) -> None:

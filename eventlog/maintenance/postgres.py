@@ -25,7 +25,7 @@ from eventlog.store.postgres_session import Reader
 
 _SETTINGS = (
     "server_version", "max_connections", "fsync", "synchronous_commit", "full_page_writes", "data_checksums",
-    "lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout",
+    "lock_timeout", "idle_in_transaction_session_timeout",
 )  # fmt: skip
 # Not the server's own workers. What they are is not shown to everybody.
 _MINE = (

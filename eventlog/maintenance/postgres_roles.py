@@ -9,7 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from eventlog.errors import InvalidInput, StoreError
 from eventlog.log import EventLog
-from eventlog.store.postgres import PostgresStore, driver
+from eventlog.store.postgres import PostgresStore
+from eventlog.store.postgres_pool import driver
 
 OURS = ("events", "log_head", "eventlog_migrations")
 ROLES = {

@@ -6,50 +6,37 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import psycopg
 from psycopg import errors as pg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL, create_engine, event
-from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from eventlog.errors import (
-    Conflict,
-    Corrupt,
-    DiskFull,
     EventLogError,
     InvalidQuery,
     LogBusy,
     LogClosed,
-    LogMissing,
     LogReadOnly,
     NotALog,
     OutcomeUnknown,
-    ProjectionError,
-    ServerUnreachable,
-    StorageFailed,
     StoreError,
 )
 from eventlog.place import Server
 from eventlog.store.base import GENESIS, Durability, Head
-from eventlog.store.postgres_pool import Pool, on_connect, on_return
-from eventlog.store.postgres_session import Build, Connection, Reader, Scratch, Writer
+from eventlog.store.postgres_faults import as_line, is_passing, told
+from eventlog.store.postgres_pool import Connection, at_rest, driver, engine_of
+from eventlog.store.postgres_session import Build, Reader, Scratch, Writer, rolled_back
 from eventlog.store.retrying import Pauses
 
 LOCK_TIMEOUT_S = 15.0
 """How long a writer waits by default: longer than a client that hangs in its transaction can hold the head."""
-SETTINGS = {
-    "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "10s",
-    "statement_timeout": "30s",
-}
-"""What every connection begins with; ``options`` in the URL come after, and so prevail."""
+_WRITER = "SET statement_timeout = '30s'"
 _PATIENT = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0"
 _TAIL_RECORDS = 200
 """Of so many records that others appended the streams are looked at; when there are more, all caches are dropped."""
@@ -59,6 +46,7 @@ _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _UNSYNCED = "SET LOCAL synchronous_commit = off"
 _LOCK_HEAD = "SELECT generation FROM log_head FOR UPDATE"
 _MOVED = "UPDATE log_head SET generation = generation + 1"
+_HASH = "SELECT hash FROM events WHERE position = ?"
 _COUNTER = "SELECT generation, (SELECT max(position) FROM events) FROM log_head"
 _END_STALLED = """
 SELECT pg_terminate_backend(holder.pid) FROM pg_stat_activity AS holder JOIN pg_locks AS held USING (pid)
@@ -69,20 +57,9 @@ AND holder.query_start < clock_timestamp() - current_setting('statement_timeout'
 """No time-out reaches a statement whose client stopped in the middle of sending it, or of taking its rows."""
 _FORK_WAIT_S = 1.0
 _READ_ATTEMPTS = 3
-_ENDED = (
-    pg.AdminShutdown,
-    pg.CrashShutdown,
-    pg.CannotConnectNow,
-    pg.IdleInTransactionSessionTimeout,
-    pg.IdleSessionTimeout,
-    pg.TransactionTimeout,
-    pg.TooManyConnections,
-)
-"""How the server ends a session, or does not begin one."""
-_PASSING = (*_ENDED, pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure, InvalidRequestError)
 _UNHEARD = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
 """The server has not answered to the end."""
-_HOPELESS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied", "permission")
+T = TypeVar("T")
 _stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
 
 
@@ -107,21 +84,7 @@ class PostgresStore:
         self.writable = writable
         self.timeout_s = timeout_s
         self.schema = ""
-        # Readers are single statements, each a transaction of its own; writers say BEGIN and COMMIT themselves.
-        self.engine = create_engine(
-            URL.create("postgresql+psycopg", **server.url_parts()),
-            isolation_level="AUTOCOMMIT",
-            connect_args={"options": _options(server, timeout_s), **_connect(server)},
-            pool_reset_on_return=None,
-            poolclass=Pool,
-            pool_size=server.pool.size,
-            max_overflow=server.pool.max_overflow,
-            pool_timeout=server.pool.timeout_s,
-            pool_recycle=server.pool.recycle_s,
-            pool_pre_ping=server.pool.pre_ping,
-        )
-        event.listen(self.engine, "connect", on_connect)
-        event.listen(self.engine, "reset", on_return)
+        self.engine = engine_of(server, timeout_s)
         self._writing = threading.RLock()
         self._writer: Connection | None = None
         self._in_doubt = False
@@ -179,12 +142,16 @@ class PostgresStore:
     def checkout(self, *, patient: bool = True) -> PoolProxiedConnection:
         """A connection of the pool; while the server cannot be reached it is tried again, until the time is up."""
         pauses = Pauses(self.timeout_s if patient else 0)
+        cut_off = 0
         while True:
             self._check_usable()
             try:
                 return self.engine.raw_connection()
-            except (psycopg.OperationalError, InvalidRequestError) as error:
-                if not _is_passing(error) or not pauses.pause():
+            except (psycopg.OperationalError, DBAPIError, InvalidRequestError) as error:
+                # Connected, and cut off while SQLAlchemy asked its first questions: the server is there.
+                cut_off += isinstance(error, DBAPIError)
+                again = isinstance(error, DBAPIError) and cut_off < _READ_ATTEMPTS
+                if not is_passing(error) or not (again or pauses.pause()):
                     raise
 
     def change_counter(self) -> object:
@@ -203,7 +170,7 @@ class PostgresStore:
                 timeout_s=self.timeout_s,
             )
         try:
-            return self._begin(durability)
+            return self._begin(durability, lambda writer: writer)
         except BaseException as error:
             self._writing.release()
             translated = self.translate(error)
@@ -211,16 +178,17 @@ class PostgresStore:
                 raise
             raise translated from error
 
-    def _begin(self, durability: Durability) -> Writer:
+    def _begin(self, durability: Durability, then: Callable[[Writer], T]) -> T:
+        """Take the head and ask ``then``; what passes is tried again, all of it, until the time is up."""
         pauses = Pauses(self.timeout_s)
         while True:
             try:
-                return self._take_head(self._connection(), durability)
+                return then(self._take_head(self._connection(), durability))
             except (psycopg.Error, SQLAlchemyError) as error:
                 self._undo()
                 if isinstance(error, pg.LockNotAvailable):
                     self._end_stalled()
-                if not _is_passing(error) or not pauses.pause():
+                if not is_passing(error) or not pauses.pause():
                     raise
             except BaseException:
                 self._abandon()
@@ -228,10 +196,12 @@ class PostgresStore:
 
     def _connection(self) -> Connection:
         """The writing connection, with no transaction open."""
-        if self._writer is not None and self._writer.pgconn.transaction_status != TransactionStatus.IDLE:
+        if self._writer is not None and not at_rest(self._writer):
             self._abandon()
         if self._writer is None:
             self._writer = self._taken_out(self.checkout(patient=False))
+            if "statement_timeout" not in self.server.options.get("options", ""):
+                self._writer.execute(_WRITER)
         return self._writer
 
     def _end_stalled(self) -> None:
@@ -303,16 +273,8 @@ class PostgresStore:
 
     def _undo(self) -> None:
         """Roll back what is open; a connection that is not at rest then is not used again."""
-        if self._writer is None:
-            return
-        try:
-            if self._writer.pgconn.transaction_status != TransactionStatus.IDLE:
-                self._writer.execute("ROLLBACK")
-            if self._writer.pgconn.transaction_status == TransactionStatus.IDLE:
-                return
-        except psycopg.Error:
-            pass
-        self._abandon()
+        if self._writer is not None and not rolled_back(self._writer):
+            self._abandon()
 
     def _abandon(self) -> None:
         """Give up the writing connection; the server undoes what it had not committed."""
@@ -330,7 +292,7 @@ class PostgresStore:
                 if self._in_doubt and unheard:
                     # The server may still be committing: whoever gets the head knows that it is not.
                     with contextlib.suppress(psycopg.Error, SQLAlchemyError, EventLogError):
-                        self._begin("full")
+                        self._begin("full", lambda writer: None)
                         self._undo()
                 self._in_doubt = False
 
@@ -344,14 +306,13 @@ class PostgresStore:
         if head is None or not unheard:
             raise self._translate(error) from error
         try:
-            connection = self._begin("full").connection
-            row = connection.execute("SELECT hash FROM events WHERE position = %s", (head.position,)).fetchone()
+            row = self._begin("full", lambda writer: writer.execute(_HASH, (head.position,)).fetchone())
             self._undo()
         except (psycopg.Error, SQLAlchemyError, EventLogError) as second:
             self._abandon()
             raise OutcomeUnknown(
-                f"the connection was lost at the commit ({_text(error)}) and the server cannot be asked "
-                f"({_text(second)}): whether the events were stored is not known. Retry with a key",
+                f"the connection was lost at the commit ({as_line(error)}) and the server cannot be asked "
+                f"({as_line(second)}): whether the events were stored is not known. Retry with a key",
                 position=head.position,
             ) from error
         if row is None or row[0] != head.hash:
@@ -363,31 +324,7 @@ class PostgresStore:
         return self._translate(error) if isinstance(error, (psycopg.Error, SQLAlchemyError)) else error
 
     def _translate(self, error: psycopg.Error | SQLAlchemyError) -> EventLogError:
-        if isinstance(error, PoolTimeout):
-            return LogBusy(f"every connection of the pool to {self.url} is in use; try again, or make the pool larger")
-        if not isinstance(error, psycopg.Error):
-            return StoreError(f"{self.url}: {_text(error)}")
-        text = _text(error)
-        for kind, make in _FAULTS:
-            if isinstance(error, kind):
-                return make(f"{self.url}: {text}")
-        if isinstance(error, pg.UndefinedTable):
-            if '"events"' in text or '"log_head"' in text:
-                return NotALog(f"{self.url} holds no event log; nothing was changed")
-            return ProjectionError(
-                f"{self.url}: {text}; the tables of this projection are not made yet: open the log for writing once, "
-                "or run `eventlog projections rebuild`"
-            )
-        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-            return self._unreachable(text)
-        return StoreError(f"{self.url}: {text}")
-
-    def _unreachable(self, text: str) -> EventLogError:
-        if "database" in text and "does not exist" in text:
-            return LogMissing(f"{self.url}: {text}; `createdb` makes one")
-        if any(sign in text for sign in _HOPELESS):
-            return StoreError(f"{self.url} refuses the login: {text}")
-        return ServerUnreachable(f"the server of {self.url} cannot be reached, or went away ({text}); try again")
+        return told(error, self.url)
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -448,55 +385,6 @@ class _Lease:
             if broken:
                 fairy.invalidate()
             fairy.close()
-
-
-_FAULTS: tuple[tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], type[EventLogError]], ...] = (
-    ((pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure, pg.QueryCanceled), LogBusy),
-    (_ENDED, ServerUnreachable),
-    ((pg.DiskFull,), DiskFull),
-    ((pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction), LogReadOnly),
-    ((pg.DataCorrupted, pg.IndexCorrupted), Corrupt),
-    ((pg.IoError,), StorageFailed),
-    (psycopg.IntegrityError, Conflict),
-)
-
-
-def _options(server: Server, timeout_s: float) -> str:
-    # No single wait for the head is longer than all of them together may be.
-    ours = {**SETTINGS, "lock_timeout": f"{max(1, int(1000 * min(5.0, timeout_s)))}ms"}
-    settings = " ".join(f"-c {name}={value}" for name, value in ours.items())
-    return f"{settings} {server.options.get('options', '')}".strip()
-
-
-def _connect(server: Server) -> dict[str, Any]:
-    defaults = {"application_name": "eventlog", "connect_timeout": 10}
-    # Without it text is what the environment's PGCLIENTENCODING makes of it, or bytes from a database without encoding.
-    always = {"client_encoding": "utf8"}
-    return always | {name: value for name, value in defaults.items() if name not in server.options}
-
-
-def driver(fairy: PoolProxiedConnection) -> Connection:
-    """The driver's connection behind one of the pool."""
-    connection: object = fairy.dbapi_connection
-    if not isinstance(connection, psycopg.Connection):
-        raise psycopg.OperationalError("the connection was lost")
-    return connection
-
-
-def _is_passing(error: BaseException) -> bool:
-    """Whether it may go well a moment later: the server restarts, or another client holds the head."""
-    if isinstance(error, _PASSING):
-        return True
-    if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) or error.sqlstate is not None:
-        return False
-    text = str(error)
-    if "starting up" in text or "shutting down" in text or "recovery" in text:
-        return True
-    return not any(sign in text for sign in _HOPELESS)
-
-
-def _text(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 _held_over_fork: list[PostgresStore] = []

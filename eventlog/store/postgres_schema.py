@@ -16,8 +16,8 @@ from eventlog.clock import now_us
 from eventlog.errors import Corrupt, LogMissing, MigrationError, NotALog, SchemaTooNew, StoreError
 from eventlog.place import Server
 from eventlog.store.migrations import SchemaStatus, latest, migrations
-from eventlog.store.postgres import LOCK_TIMEOUT_S, PostgresStore, driver
-from eventlog.store.postgres_session import Connection
+from eventlog.store.postgres import LOCK_TIMEOUT_S, PostgresStore
+from eventlog.store.postgres_pool import Connection, driver
 from eventlog.store.sql import Answer
 
 DATABASE = "postgres"
@@ -77,15 +77,14 @@ def open_for_schema(server: Server, *, writable: bool = True, timeout_s: float |
     """A store whose schema may be behind or damaged, for `migrate` and `rollback`."""
     store = PostgresStore(server, writable=writable, timeout_s=LOCK_TIMEOUT_S if timeout_s is None else timeout_s)
     try:
-        fairy = store.checkout(patient=False)
-        try:
-            row = driver(fairy).execute("SELECT current_schema(), current_setting('server_encoding')").fetchone()
-        finally:
-            fairy.close()
-    except (psycopg.Error, SQLAlchemyError) as error:
+        store.checkout(patient=False).close()  # where there is no server, it is told at once
+        with store.reader() as reader:
+            row = reader.execute("SELECT current_schema(), current_setting('server_encoding')").fetchone()
+    except BaseException as error:
         store.close()
-        raise store.translate(error) from error
-    assert row is not None  # noqa: S101
+        if (translated := store.translate(error)) is error:
+            raise
+        raise translated from error
     store.schema = row[0] or ""
     if not store.schema or row[1] != "UTF8":
         store.close()

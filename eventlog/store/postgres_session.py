@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -15,6 +16,7 @@ from psycopg import Cursor
 from eventlog.codec import to_json
 from eventlog.errors import LogClosed
 from eventlog.store.base import COLUMNS, Head, Key, RecordRow, Selection, Table, Values
+from eventlog.store.postgres_pool import Connection, at_rest
 from eventlog.store.sql import (
     ALL,
     STREAM_VERSION,
@@ -28,7 +30,6 @@ from eventlog.store.sql import (
     zeros,
 )
 
-Connection = psycopg.Connection[Any]
 _STREAM_VERSIONS = f"SELECT s, coalesce(({STREAM_VERSION.replace('?', 's')}), 0) FROM unnest(?::text[]) AS s"
 _RECORDS_OF = f"SELECT {ALL} FROM events WHERE stream = ANY(?) AND position <= ? AND type = ANY(?)"
 _SHADOWS = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND starts_with(tablename, ?)"
@@ -45,8 +46,9 @@ _SQL_TYPES = {
 MOST_VALUES = 50
 """A statement with more values is taken apart anew by the driver each time; COPY, and arrays, are faster then."""
 ROWS_AT_ONCE = 4096
-_MARK, _ESCAPE = "\ue000", "\ue001"
-"""PostgreSQL's text cannot hold NUL: text with one begins with a mark, and has it written as an escape and 0."""
+_NUL, _ESCAPE = "\0", "\1"
+"""PostgreSQL's text cannot hold NUL: it is written as two characters 1, and 1 as 1 and 2, which keeps the order."""
+_PAIR = re.compile(f"{_ESCAPE}(.)", re.DOTALL)
 
 
 @lru_cache(maxsize=4096)
@@ -57,7 +59,7 @@ def translated(sql: str) -> bytes:
 
 def held(values: Sequence[Any]) -> Sequence[Any]:
     """Values as PostgreSQL can hold them."""
-    if any(type(value) is str and ("\0" in value or value[:1] == _MARK) for value in values):
+    if any(type(value) is str and (_NUL in value or _ESCAPE in value) for value in values):
         return [_hold(value) if type(value) is str else value for value in values]
     return values
 
@@ -68,18 +70,26 @@ def held_rows(table: Table, rows: Sequence[Values]) -> Sequence[Sequence[Any]]:
     try:
         text = "".join([cell for row in rows for index in texts if (cell := row[index])])
     except TypeError:
-        text = _MARK  # the server says what is wrong with it
-    return [held(row) for row in rows] if "\0" in text or _MARK in text else rows
+        text = _NUL  # the server says what is wrong with it
+    return [held(row) for row in rows] if _NUL in text or _ESCAPE in text else rows
 
 
 def _hold(text: str) -> str:
-    if "\0" not in text and text[:1] != _MARK:
-        return text
-    return _MARK + text.replace(_ESCAPE, f"{_ESCAPE}1").replace("\0", f"{_ESCAPE}0")
+    return text.replace(_ESCAPE, f"{_ESCAPE}\2").replace(_NUL, f"{_ESCAPE}{_ESCAPE}")
 
 
 def _plain(text: str) -> str:
-    return text[1:].replace(f"{_ESCAPE}0", "\0").replace(f"{_ESCAPE}1", _ESCAPE)
+    return _PAIR.sub(lambda pair: _NUL if pair[1] == _ESCAPE else _ESCAPE, text)
+
+
+def rolled_back(connection: Connection) -> bool:
+    """Roll back what is open; False where it could not be, and the connection is not to be used again."""
+    if at_rest(connection):
+        return True
+    if not connection.lock.locked():  # else a COPY was interrupted on its way, and waiting would be for ever
+        with suppress(psycopg.Error):
+            connection.execute("ROLLBACK")
+    return at_rest(connection)
 
 
 class Reader(SqlReader):
@@ -103,8 +113,8 @@ class Reader(SqlReader):
             )
 
     def plain(self, values: Values) -> Values:
-        if any(type(value) is str and value[:1] == _MARK for value in values):
-            return tuple([_plain(value) if type(value) is str and value[:1] == _MARK else value for value in values])
+        if any(type(value) is str and _ESCAPE in value for value in values):
+            return tuple([_plain(value) if type(value) is str else value for value in values])
         return values
 
     def records(
@@ -348,8 +358,7 @@ class Build(Private):
             self.execute("SET LOCAL synchronous_commit = off")
             yield
         except BaseException:
-            with suppress(psycopg.Error):
-                self.execute("ROLLBACK")
+            rolled_back(self.connection)
             raise
         self.execute("COMMIT")
 

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 _TESTS = Path(__file__).parents[1]
-sys.path[:0] = [p for p in map(str, (Path(__file__).parent, _TESTS / "faults", _TESTS)) if p not in sys.path]
+sys.path[:0] = [p for p in map(str, (Path(__file__).parent, _TESTS / "postgres_faults", _TESTS / "faults", _TESTS))
+                 if p not in sys.path]  # fmt: skip
 
 import faultvfs  # noqa: E402
 import mounts  # noqa: E402
+import pg  # noqa: E402
 import under_fire  # noqa: E402
+
+from tests import postgres  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +25,14 @@ def no_process_left() -> Iterator[None]:
     """Whatever a failing test leaves running is ended."""
     yield
     under_fire.end_all()
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """An empty schema of PostgreSQL."""
+    url = pg.named(postgres.fresh_log())
+    yield url
+    postgres.drop_log(url)
 
 
 @pytest.fixture

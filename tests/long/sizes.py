@@ -10,6 +10,8 @@ EVENTLOG_LONG_FLIPS       single flipped bits                       (60)
 EVENTLOG_LONG_EVENTS      in the log that is verified               (50,000)
 EVENTLOG_LONG_REOPENINGS  of a log on a full disk                   (6)
 EVENTLOG_LONG_EXAMPLES    histories of commands                     (10)
+EVENTLOG_LONG_CRASHES     of a PostgreSQL server under load         (2)
+EVENTLOG_LONG_STEP        lines between two interrupts              (40)
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ DEFAULTS = {
     "REOPENINGS": 6,
     "EXAMPLES": 10,
     "OPERATIONS": 12,
+    "CRASHES": 2,
+    "STEP": 40,
 }
 
 

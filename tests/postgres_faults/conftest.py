@@ -12,7 +12,7 @@ _TESTS = Path(__file__).parents[1]
 sys.path[:0] = [p for p in map(str, (Path(__file__).parent, _TESTS / "faults", _TESTS)) if p not in sys.path]
 
 import under_fire  # noqa: E402
-from pg import Cluster, Wire  # noqa: E402
+from pg import Cluster, Wire, named  # noqa: E402
 
 from tests import postgres  # noqa: E402
 
@@ -27,7 +27,7 @@ def no_process_left() -> Iterator[None]:
 @pytest.fixture
 def url() -> Iterator[str]:
     """An empty schema."""
-    url = postgres.fresh_log()
+    url = named(postgres.fresh_log())
     yield url
     postgres.drop_log(url)
 

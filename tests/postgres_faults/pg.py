@@ -10,21 +10,27 @@ import socket
 import tempfile
 import threading
 import time
+import traceback
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, TextIO, cast
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import psycopg
+import psycopg.sql
 import pytest
+import under_fire
 from under_fire import Ticked, keys_in, open_log
 
 from eventlog.app import Log
+from eventlog.place import Server
 from eventlog.store.postgres import PostgresStore
-from tests.helpers import eventually
+from eventlog.target import parse_target
+from tests.helpers import eventually, thread
 from tests.postgres import in_schema
 
 Session = psycopg.Connection[Any]
@@ -41,6 +47,13 @@ def opened(url: str, *, patience_s: float | None = None, pool: dict[str, Any] | 
     return open_log(url + settings, timeout_s=patience_s)
 
 
+def place_of(url: str) -> Server:
+    """The URL as the store takes it."""
+    server = parse_target(url).server
+    assert server is not None
+    return server
+
+
 def with_options(url: str, **settings: object) -> str:
     """The URL with more settings of the session behind those it has."""
     return url + "".join(quote(f" -c{name}={value}") for name, value in settings.items())
@@ -51,10 +64,16 @@ def schema_of(url: str) -> str:
     return url.rpartition("search_path%3D")[2].split("%20")[0]
 
 
+def named(url: str) -> str:
+    """The URL with a name for its sessions, by which they are told from those of other tests on the same server."""
+    return url.replace("?", f"?application_name={schema_of(url)}&", 1)
+
+
 @contextmanager
 def session(url: str) -> Iterator[Session]:
     """A plain client."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    name = f"beside {schema_of(url)}"
+    with psycopg.connect(url, autocommit=True, application_name=name) as connection:
         yield connection
 
 
@@ -81,12 +100,15 @@ def stranger(url: str, *statements: str) -> Iterator[Session]:
             connection.close()
 
 
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+BACKENDS = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND 'beside ' || application_name = current_setting('application_name')
+"""
 
 
 def somebody_waits(connection: Session, count: int = 1) -> None:
     """Wait until so many sessions wait for a lock."""
-    eventually(lambda: ask(connection, WAITING) >= count)
+    eventually(lambda: len(backends(connection, " AND wait_event_type = 'Lock'")) >= count)
 
 
 def gone(connection: Session, pid: int) -> None:
@@ -94,14 +116,8 @@ def gone(connection: Session, pid: int) -> None:
     eventually(lambda: not ask(connection, "SELECT count(*) FROM pg_stat_activity WHERE pid = %s", pid))
 
 
-BACKENDS = """
-SELECT pid FROM pg_stat_activity
-WHERE application_name = 'eventlog' AND datname = current_database() AND pid != pg_backend_pid()
-"""
-
-
 def backends(connection: Session, where: str = "") -> list[int]:
-    """The backends of open logs."""
+    """The backends of open logs, and of strangers."""
     return [row[0] for row in connection.execute(BACKENDS + where).fetchall()]  # type: ignore[call-overload]
 
 
@@ -131,6 +147,73 @@ def assert_sound(url: str, acknowledged: Iterable[str] = (), *, open_within_s: f
         log.append("fire-afterwards", Ticked(text="works on"))
         assert log.projections.verify() == []
         return head
+
+
+class Forked:
+    """A worker (a function in ``workers``) forked from here, which begins at once; otherwise like a process started."""
+
+    def __init__(self, what: str, *arguments: object) -> None:
+        modules = [import_module(f"workers.{name}") for name in ("clients", "writers", "timed", "interrupted")]
+        work = next(getattr(module, what) for module in modules if hasattr(module, what))
+        (out, child_out), (err, child_err) = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _run_forked(work, arguments, child_out, child_err)
+        os.close(child_out)
+        os.close(child_err)
+        self.stdout, self.stderr = os.fdopen(out), os.fdopen(err)
+        self.returncode: int | None = None
+        under_fire._started.append(self)  # type: ignore[arg-type]
+
+    def poll(self) -> int | None:
+        """How it ended, if it has."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def communicate(self, timeout: float = 60) -> tuple[str, str]:
+        """All that it still says, once it has ended."""
+        said = ["", ""]
+        with thread(lambda: said.__setitem__(1, self._rest(self.stderr)), timeout):
+            said[0] = self._rest(self.stdout)
+        eventually(lambda: self.poll() is not None, timeout)
+        return said[0], said[1]
+
+    @staticmethod
+    def _rest(pipe: TextIO) -> str:
+        if pipe.closed:
+            return ""
+        with pipe:
+            return pipe.read()
+
+
+def _run_forked(work: Callable[..., object], arguments: Sequence[object], out: int, err: int) -> NoReturn:
+    code = 1
+    try:
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        work(*map(str, arguments))
+        code = 0
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(code)
+
+
+def all_of(children: Iterable[Forked], timeout_s: float = 90) -> list[list[str]]:
+    """What workers said, each of which must end well."""
+    lines = []
+    for child in children:
+        out, err = child.communicate(timeout_s)
+        assert child.returncode == 0, f"{out[-500:]}\n{err[-4000:]}"
+        lines.append(out.splitlines())
+    return lines
 
 
 class Cluster:
@@ -181,12 +264,44 @@ class Cluster:
         if self.postmaster is not None:
             self.run("pg_ctl", "-w", "-D", str(self.data), "-m", mode, "stop")
 
+    @contextmanager
+    def standby(self) -> Iterator[Cluster]:
+        """A second server that follows this one."""
+        other = Cluster()
+        other._user, other._bin = self._user, self._bin
+        other.url = self.url.replace(str(self.data), str(other.data))
+        if self._user is not None:
+            shutil.chown(other.folder, self._user)
+        try:
+            self.run("pg_basebackup", "-D", str(other.data), "-d", self.url, "-R", "-c", "fast", "-X", "stream")
+            for lock in other.data.glob(".s.PGSQL.*"):
+                lock.unlink()
+            other.start()
+            yield other
+        finally:
+            other.__exit__()
+
+    def ask_for_passwords(self, role: str, password: str) -> None:
+        """Make a role that must give a password, with a schema of its own name."""
+        rules = self.data / "pg_hba.conf"
+        if role in rules.read_text():
+            return
+        rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")
+        with session(self.url) as connection:
+            quoted = psycopg.sql.Literal(password).as_string(connection)
+            connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD {quoted}")  # type: ignore[call-overload]
+            connection.execute(f"CREATE SCHEMA {role} AUTHORIZATION {role}")  # type: ignore[call-overload]
+            connection.execute("SELECT pg_reload_conf()")
+        with contextlib.suppress(psycopg.OperationalError):
+            for _ in range(1000):  # until the rule is in force
+                psycopg.connect(self.url.replace("postgres:@", f"{role}@")).close()
+
     def fresh_log(self) -> str:
         """The URL of an empty schema."""
         schema = f"test_{uuid.uuid4().hex[:12]}"
         with session(self.url) as connection:
             connection.execute(f"CREATE SCHEMA {schema}")  # type: ignore[call-overload]
-        return in_schema(self.url, schema)
+        return named(in_schema(self.url, schema))
 
 
 class Wire:
@@ -216,6 +331,8 @@ class Wire:
         self.skip = 0
         """How many COMMITs pass before that."""
         self.held_s = 1.0
+        self.cut_at: bytes | None = None
+        """What a client is about to ask when its connection is cut, once."""
         self.cuts = 0
         self.away = False
         """Whether new connections are refused."""
@@ -258,6 +375,7 @@ class Wire:
                 return None
             how, self.how = self.how, None
             self.cuts += 1
+            self.away = self.away or self.away_after_cut
             return how
 
     def stay_away(self) -> None:
@@ -301,6 +419,9 @@ class _Line:
     def up(self) -> None:
         with contextlib.suppress(OSError):
             while data := self.client.recv(1 << 16):
+                if self.wire.cut_at is not None and self.wire.cut_at in data:
+                    self.wire.cut_at = None
+                    break
                 committing = self.commits(data)
                 self.holds_head = self.holds_head and not committing
                 if committing and (how := self.wire.take_cut()):

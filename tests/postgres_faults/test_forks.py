@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pg import ask, assert_sound, backends, opened, session
+from pg import assert_sound, backends, opened, session, somebody_waits
 from under_fire import Ticked, keys_in, run
 
 from eventlog.app import Log
 from eventlog.errors import LogClosed
-from tests.helpers import eventually, thread
+from tests.helpers import thread
 
 
 def in_fork(work: Callable[[], object]) -> None:
@@ -188,7 +188,7 @@ def test_children_of_children_append_too(url: str) -> None:
 
 
 def test_children_forked_while_threads_append_and_read_neither_hang_nor_lose(url: str) -> None:
-    lines = run("fork_among_threads", url, 6, timeout_s=60)
+    lines = run("fork_among_threads", url, 3, timeout_s=60)
     assert lines[-1] == "all children ended"
     assert [line for line in lines if line.startswith("child")] == []
     assert_sound(url, lines[:-1])
@@ -209,7 +209,7 @@ def test_a_parents_log_is_as_it_was_after_a_child_is_gone_in_the_middle_of_its_t
             os._exit(1)
         os.read(inside[0], 1)
         with thread(lambda: log.append("fire-1", Ticked(), key="after")):
-            eventually(lambda: ask(watch, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+            somebody_waits(watch)
             os.kill(pid, 9)
             os.waitpid(pid, 0)
         for end in inside:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 import time
 
@@ -10,8 +12,10 @@ import psycopg
 import pytest
 from pg import (
     HOLDS,
+    Forked,
     ask,
     assert_sound,
+    backends,
     gone,
     opened,
     session,
@@ -20,7 +24,7 @@ from pg import (
     stranger,
     with_options,
 )
-from under_fire import Ticked, keys_in, start
+from under_fire import Ticked, keys_in
 
 from eventlog.errors import EventLogError, LogBusy
 from tests.helpers import eventually, in_threads, positions, thread
@@ -69,7 +73,7 @@ def test_an_append_that_is_rolled_back_burns_no_position(url: str) -> None:
 
 
 def test_appends_wait_for_an_idle_stranger_until_the_server_ends_it(url: str) -> None:
-    impatient = with_options(url, idle_in_transaction_session_timeout="1s")
+    impatient = with_options(url, idle_in_transaction_session_timeout="700ms")
     with opened(url) as log, session(url) as watch, stranger(impatient, HOLDS) as idle:
         began = time.monotonic()
         appended = in_threads(3, lambda number: log.append(f"fire-{number}", Ticked()))
@@ -80,7 +84,7 @@ def test_appends_wait_for_an_idle_stranger_until_the_server_ends_it(url: str) ->
 
 
 def test_a_stranger_that_keeps_the_head_longer_than_a_writer_waits_is_told_as_busy(url: str) -> None:
-    with opened(url, patience_s=1.0) as log:
+    with opened(url, patience_s=0.4) as log:
         log.append("fire-1", Ticked(), key="before")
         with stranger(url, HOLDS):
             for durability in ("full", "process"):
@@ -109,8 +113,9 @@ def test_settings_in_the_url_prevail_over_the_logs_own(url: str) -> None:
             tx.append("fire-1", Ticked())
             writer = tx.reader.connection  # type: ignore[attr-defined]
             assert {name: ask(writer, f"SHOW {name}") for name in expected} == expected
+            questions = expected if expected is wanted else {**expected, "statement_timeout": "0"}
             with log.store.reader() as reader:
-                assert {name: ask(reader.connection, f"SHOW {name}") for name in expected} == expected  # type: ignore[attr-defined]
+                assert {name: ask(reader.connection, f"SHOW {name}") for name in questions} == questions  # type: ignore[attr-defined]
 
 
 def test_a_log_whose_transaction_idles_too_long_is_told_and_goes_on(url: str) -> None:
@@ -156,15 +161,15 @@ def test_a_deadlock_with_a_stranger_ends_with_an_error_of_ours_or_success(url: s
 
 
 def test_a_process_stopped_in_a_transaction_loses_it_to_the_server_and_is_told_when_it_goes_on(url: str) -> None:
-    place = with_options(url, idle_in_transaction_session_timeout="1s")
+    place = with_options(url, idle_in_transaction_session_timeout="500ms")
     opened(url).close()
-    holder = start("hold_and_go_on", place)
+    holder = Forked("hold_and_go_on", place)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "inside\n"
     stopped(holder.pid)
     with opened(url) as log:
         assert log.append("fire-1", Ticked(), key="meanwhile") == (1, 1, 1, False)
-    holder.send_signal(18)
+    os.kill(holder.pid, signal.SIGCONT)
     out, err = holder.communicate(timeout=20)
     assert out == "ServerUnreachable\nagain\n", (out, err)
     with opened(url) as log:
@@ -175,18 +180,17 @@ def test_a_process_stopped_in_a_transaction_loses_it_to_the_server_and_is_told_w
 @pytest.mark.parametrize("what", ["sending", "receiving"])
 def test_a_process_stopped_in_the_middle_of_a_statement_cannot_hold_the_head_for_ever(url: str, what: str) -> None:
     """No time-out of the server reaches it there: neither a statement's nor an idle transaction's."""
-    place = with_options(url, statement_timeout="1s", idle_in_transaction_session_timeout="1s", lock_timeout="500ms")
+    place = with_options(
+        url, statement_timeout="500ms", idle_in_transaction_session_timeout="500ms", lock_timeout="300ms"
+    )
     with opened(place) as log, session(url) as watch:
         log.append("fire-1", [Ticked(text="x" * 10_000) for _ in range(400)], key="before")
-        holder = start("stall", place, what)
+        holder = Forked("stall", place, what)
         assert holder.stdout is not None
         assert holder.stdout.readline() == "stalling\n"
-        eventually(lambda: ask(watch, STALLED))
+        eventually(lambda: backends(watch, " AND wait_event_type = 'Client' AND state = 'active'"))
         stopped(holder.pid)
         assert log.append("fire-1", Ticked(), key="after").first == 401
         holder.kill()
         holder.communicate()
     assert_sound(url, ["before", "after"])
-
-
-STALLED = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Client' AND state = 'active'"

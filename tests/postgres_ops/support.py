@@ -38,6 +38,14 @@ def url(
     return f"postgresql://{login}@/{database or parts['dbname']}?{query}"
 
 
+def with_password(target: str) -> str:
+    """A URL with the password ``sword@fish``, which a server that trusts its socket does not look at."""
+    login, _, rest = target.removeprefix("postgresql://").partition("@")
+    if ":" in login:
+        pytest.skip("the server looks at passwords")
+    return f"postgresql://{login}:sword%40fish@{rest}"
+
+
 def execute(target: str, *statements: str) -> list[tuple[Any, ...]]:
     """Run statements on a plain connection; the rows of the last one."""
     with psycopg.connect(target, autocommit=True) as connection:

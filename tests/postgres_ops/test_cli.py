@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import eventlog
 from eventlog.cli.root import cli
 from tests.helpers import ROOT, notes
-from tests.postgres_ops.support import execute, fresh_name, fresh_schema, run, run_json, url
+from tests.postgres_ops.support import execute, fresh_name, fresh_schema, run, run_json, url, with_password
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +128,6 @@ def test_a_recorded_command_runs_though_the_server_is_gone(tmp_path: Path) -> No
 SHOWN = ("sword@", "sword%", "fish")
 
 
-def with_password(target: str) -> str:
-    """A URL with a password, that the test server does not look at."""
-    login, _, rest = target.removeprefix("postgresql://").partition("@")
-    return f"postgresql://{login.partition(':')[0]}:sword%40fish@{rest}"
-
-
 def say(target: str, *words: object) -> tuple[int, str]:
     """The exit status of a command of ours, and everything it printed, with the traceback where it fails."""
     result = CliRunner().invoke(cli, ["--db", target, "--debug", *map(str, words)])
@@ -145,8 +139,8 @@ def wrong_places(folder: Path) -> dict[str, tuple[str, str]]:
     return {
         "no server": (f"postgresql://postgres@/postgres?host={folder}", "cannot be reached"),
         "nothing at the port": ("postgresql://postgres@127.0.0.1:1/postgres?connect_timeout=2", "cannot be reached"),
-        "wrong database": (server.replace("/postgres?", "/no_such_database?"), "no_such_database"),
-        "wrong user": (server.replace("postgresql://postgres", "postgresql://no_such_user"), "no_such_user"),
+        "wrong database": (url(database="no_such_database"), "no_such_database"),
+        "wrong user": (url(user="no_such_user"), "no_such_user"),
         "wrong schema": (f"{server}&options=-csearch_path%3Dno_such_schema", "names no schema that exists"),
         "wrong option": (f"{server}&options=-cno_such_setting%3D1", "no_such_setting"),
         "wrong certificate": ("postgresql://postgres@127.0.0.1:1/x?sslmode=verify-full&sslrootcert=/none", "/none"),
