@@ -68,9 +68,11 @@ def rebuild(
         if made and not isinstance(error, (Overtaken, ProjectionFailed)) and _is_gone(log, shadows):
             raise Overtaken(f"another process has rebuilt {shadows[0].root.name} meanwhile") from error
         _clean_up(log, shadows)
-        if translated is error:
-            raise
-        raise translated from error
+        if translated is not error:
+            raise translated from error
+        # A frame and an error that hold each other would keep alive what the error interrupted: a transaction, perhaps.
+        del translated
+        raise
 
 
 def _clean_up(log: EventLog, shadows: Sequence[Group]) -> None:
