@@ -64,7 +64,7 @@ class AtLine:
         return self._line
 
     def _with(self, frame: FrameType, event: str, argument: object) -> Any:
-        if event == "return" and frame.f_locals["self"].gen.gi_frame is not None:
+        if event == "return" and _is_suspended(frame.f_locals["self"]):
             self._count(frame)
         return self._with
 
@@ -82,6 +82,11 @@ class AtLine:
             return True
         self._entered.add((frame, frame.f_lineno))
         return False
+
+
+def _is_suspended(context: object) -> bool:
+    generator = getattr(context, "gen", None)
+    return generator is not None and generator.gi_frame is not None
 
 
 def work_of(log: Log, what: str) -> Callable[[str], object]:
