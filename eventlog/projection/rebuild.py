@@ -62,9 +62,11 @@ def rebuild(
         if making.made and not isinstance(error, (Overtaken, ProjectionFailed)) and making.is_gone():
             raise making.overtaken() from error
         making.clean_up()
-        if translated is error:
-            raise
-        raise translated from error
+        if translated is not error:
+            raise translated from error
+        # A frame and an error that hold each other would keep alive what the error interrupted: a transaction, perhaps.
+        del translated
+        raise
 
 
 class _Making:

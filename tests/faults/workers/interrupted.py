@@ -64,7 +64,7 @@ class AtLine:
         return self._line
 
     def _with(self, frame: FrameType, event: str, argument: object) -> Any:
-        if event == "return" and argument is not None:
+        if event == "return" and _is_suspended(frame.f_locals["self"]):
             self._count(frame)
         return self._with
 
@@ -82,6 +82,11 @@ class AtLine:
             return True
         self._entered.add((frame, frame.f_lineno))
         return False
+
+
+def _is_suspended(context: object) -> bool:
+    generator = getattr(context, "gen", None)
+    return generator is not None and generator.gi_frame is not None
 
 
 def work_of(log: Log, what: str) -> Callable[[str], object]:
@@ -116,7 +121,9 @@ def work_of(log: Log, what: str) -> Callable[[str], object]:
 
 
 def line_by_line(url: str, what: str, code: str, step: str) -> None:
-    """Interrupt the work at each of its lines (of our code, or that and its driver's), or about every n-th.
+    """Interrupt the work at each of its lines, or about every n-th.
+
+    ``code`` is ours, or all (the driver's too), or withs: only where a ``with`` was entered and its block not yet.
 
     Each time the log works on, and nothing is half done or done later.
     """
@@ -132,7 +139,7 @@ def line_by_line(url: str, what: str, code: str, step: str) -> None:
         while True:
             number += chance.randrange(1, 2 * int(step))
             key = f"{what}-{number}"
-            at = AtLine(number, OURS if code == "ours" else EVERYBODYS)
+            at = AtLine(number, {"ours": OURS, "all": EVERYBODYS, "withs": ()}[code])
             try:
                 with at:
                     work(key)
