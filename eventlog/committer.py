@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -37,9 +36,6 @@ from eventlog.store.base import (
 T = TypeVar("T")
 MAX_BATCH = 1024
 MAX_KNOWN_STREAMS = 100_000
-MAX_NAPS = 10
-NAP_S = 0.00005
-"""How often, and how long each time, a leader waits for those of the last group to append again."""
 PART = "\x1f"
 """Between the key of an append and the number of a record in it; no key that is given can hold it."""
 
@@ -358,7 +354,6 @@ class Committer:
         self._queue: deque[Request[Any]] = deque()
         self._leader: Request[Any] | None = None
         self._batch: list[Request[Any]] = []
-        self._crowd = 1
         self._planned = Head(0, b"")
         self.forget_now()
 
@@ -462,10 +457,8 @@ class Committer:
 
     def lead(self, own: Request[Any]) -> None:
         """Commit what is queued (``own`` is first in the queue), wake the others, hand the lead on."""
-        self._gather()
         with self._mutex:
             batch = self._batch = list(islice(self._queue, MAX_BATCH))
-            self._crowd = len(batch)
             for request in batch:
                 request.taken = True
         try:
@@ -475,18 +468,6 @@ class Committer:
                 if request.error is None:
                     request.error = error if request is own else _copy(error)
         self._hand_on(batch)
-
-    def _gather(self) -> None:
-        """Give those of the last group, who have just been woken, the time to queue again.
-
-        Otherwise the first of them commits alone while all others wait, and every second commit is for one.
-        """
-        seen = 0
-        for _ in range(MAX_NAPS):
-            if not seen < len(self._queue) < self._crowd:
-                return
-            seen = len(self._queue)
-            time.sleep(NAP_S)
 
     def _hand_on(self, done: list[Request[Any]]) -> None:
         with self._mutex:

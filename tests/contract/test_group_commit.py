@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from eventlog import Append, committer
+from eventlog import Append
 from eventlog.app import Log
 from eventlog.errors import WrongExpectedVersion
 from tests.helpers import Noted, assert_whole, in_child, in_threads, notes, numbers, positions
@@ -42,19 +42,6 @@ def test_each_thread_gets_its_own_error(log: Log) -> None:
     stored = in_threads(6, work)
     assert [len(list(log.read_stream(f"own-{worker}"))) for worker in range(6)] == stored
     assert_whole(log)
-
-
-def test_only_those_who_had_company_wait_for_it(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    naps: list[float] = []
-    monkeypatch.setattr(committer.time, "sleep", naps.append)
-    log.append("alone-1", Noted())
-    log.append_many([Append(stream=f"alone-{number}", events=Noted()) for number in range(9)])
-    assert naps == []
-    log.committer._crowd = 9
-    log.append("alone-1", Noted())
-    assert len(naps) == 1
-    log.append("alone-1", Noted())
-    assert len(naps) == 1
 
 
 def test_one_stream_contended_for_gives_each_version_to_one_winner(log: Log) -> None:
