@@ -60,7 +60,7 @@ def schemas() -> Iterator[list[str]]:
 def test_a_long_log_is_copied_backed_up_and_restored_in_little_memory(
     tmp_path: Path, schemas: list[str], way: str
 ) -> None:
-    count = max(100_000, size("EVENTS"))
+    count = 2 * size("EVENTS")
     path = programs() if way == "pg_dump" else tmp_path
     figures = {}
     for name, length, target, other in (("small", SMALL, *schemas[:2]), ("large", count, *schemas[2:])):
