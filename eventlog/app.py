@@ -19,9 +19,11 @@ from eventlog.projection.discovery import installed
 from eventlog.projection.manager import Projections, Version
 from eventlog.projection.past import PastLog
 from eventlog.recorder.track import RecordedRuns
+from eventlog.repositories.jobs import JobsRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
 from eventlog.repositories.statistics import StatisticsRepository
+from eventlog.repositories.workers import QueuesRepository, WorkersRepository
 from eventlog.store.base import Progress, Store
 from eventlog.store.sqlite_schema import open_store
 from eventlog.target import Target, data_folder, parse_target
@@ -68,6 +70,21 @@ class Log(EventLog):
         return ProjectsRepository(self, self.projections)
 
     @cached_property
+    def jobs(self) -> JobsRepository:
+        """Jobs: enqueue, claim, end, and every question about them."""
+        return JobsRepository(self, self.projections)
+
+    @cached_property
+    def queues(self) -> QueuesRepository:
+        """Queues of jobs: pause, resume, limit."""
+        return QueuesRepository(self, self.projections)
+
+    @cached_property
+    def workers(self) -> WorkersRepository:
+        """Those who do jobs."""
+        return WorkersRepository(self, self.projections)
+
+    @cached_property
     def statistics(self) -> StatisticsRepository:
         """Statistics."""
         return StatisticsRepository(self, self.projections)
@@ -97,6 +114,9 @@ class Past:
         self.read_stream = source.read_stream
         self.runs = RunsRepository(source)
         self.projects = ProjectsRepository(source)
+        self.jobs = JobsRepository(source)
+        self.queues = QueuesRepository(source)
+        self.workers = WorkersRepository(source)
         self.statistics = StatisticsRepository(source)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from eventlog.events.base import Event, UnknownEvent, event_type
+from eventlog.events.jobs import JOB_EVENTS, JobEvent
 from eventlog.events.projects import PROJECT_EVENTS, ProjectEvent
 from eventlog.events.runs import RUN_EVENTS, RunEvent
+from eventlog.events.workers import WORKER_EVENTS, WorkerEvent
 
-EVENTS: tuple[type[Event], ...] = PROJECT_EVENTS + RUN_EVENTS
-AnyEvent = ProjectEvent | RunEvent
+EVENTS: tuple[type[Event], ...] = PROJECT_EVENTS + RUN_EVENTS + JOB_EVENTS + WORKER_EVENTS
+AnyEvent = ProjectEvent | RunEvent | JobEvent | WorkerEvent
 
 __all__ = ["EVENTS", "AnyEvent", "Event", "UnknownEvent", "event_type"]

@@ -57,6 +57,10 @@ def statements(store: PostgresStore, prefix: str, tables: list[str], logins: dic
         f"ALTER TABLE {schema}.projections OWNER TO {owner}",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.projections TO {writer}",
         f"GRANT SELECT ON {schema}.projections TO {reader}",
+        f"ALTER TABLE {schema}.worker_liveness OWNER TO {owner}",
+        f"REVOKE ALL ON {schema}.worker_liveness FROM PUBLIC, {reader}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.worker_liveness TO {writer}",
+        f"GRANT SELECT ON {schema}.worker_liveness TO {reader}",
     ]
     for table in tables:
         sql += [

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from eventlog.projection.histogram import bin_of, middle_of, percentiles
 from eventlog.projection.kinds import Entity, Journal, Projection, Rollup, Row
-from eventlog.store.base import Record
+from eventlog.store.base import Record, Sparse
 
-__all__ = ["Entity", "Journal", "Projection", "Record", "Rollup", "Row", "bin_of", "middle_of", "percentiles"]
+__all__ = ["Entity", "Journal", "Projection", "Record", "Rollup", "Row", "Sparse", "bin_of", "middle_of", "percentiles"]

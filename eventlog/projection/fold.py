@@ -14,12 +14,12 @@ from eventlog.codec import Codec
 from eventlog.committer import Refused
 from eventlog.errors import DecodeError
 from eventlog.events import UnknownEvent
-from eventlog.projection.kinds import Contribution, Entity, Group, Journal, Rollup
+from eventlog.projection.kinds import Contribution, Entity, Group, Journal, Retired, Rollup, in_table
 from eventlog.store.base import Key, Reader, Record, RecordRow, Selection, Values, Writer
 
 Item = tuple[Record, Any]
 Change = tuple[Any, Any]
-"""A row before and after; None where there is none."""
+"""A row before and after; None where there is none, `Retired` where it was taken out and still counts."""
 PAGE = 4096
 MAX_SUMS = 40_000
 
@@ -221,9 +221,9 @@ def _plan_entity(
         if row is old or row == old:
             continue
         try:
-            if row is not None and getattr(row, entity.table.key[0], None) != key:
+            if in_table(row) is not None and getattr(row, entity.table.key[0], None) != key:
                 raise ValueError(f"a row of {entity.table.key[0]} {key!r} became {row!r}"[:200])
-            made.turn((key,), old, row)
+            made.turn((key,), in_table(old), in_table(row))
         except Exception as error:
             made.refuse(items[0][0].position, error)
             return []
@@ -251,7 +251,7 @@ def evolve_all(
     entity: Entity[Any], items: Iterable[Item], keys: dict[str, Any], rows: dict[Any, Any]
 ) -> Failure | None:
     """Fold items into rows, in order; stops at the first that the entity's code does not take."""
-    evolve = entity.evolve
+    evolve, retires = entity.evolve, entity.retires
     get = rows.get
     record: Record | None = None
     try:
@@ -260,7 +260,11 @@ def evolve_all(
             if key is not None:
                 if type(event) is Broken:
                     raise DecodeError(event.problem)
-                rows[key] = evolve(get(key), event, record)
+                row = get(key)
+                if retires is not None and (type(row) is Retired or type(event) is retires):
+                    rows[key] = row if row is None or type(row) is Retired else Retired(row)
+                else:
+                    rows[key] = evolve(row, event, record)
     except Exception as error:
         assert record is not None  # noqa: S101
         return _failure(record, event, error)
@@ -294,6 +298,10 @@ def sum_up(rollup: Rollup, changes: Iterable[Change], deltas: Deltas) -> Deltas:
     """Add to ``deltas`` what changes of the source give to, and take from, a rollup's rows."""
     contribute = rollup.contribute
     for old, new in changes:
+        if type(old) is Retired:
+            old = rollup.counted(old)
+        if type(new) is Retired:
+            new = rollup.counted(new)
         given = () if new is None else contribute(new)
         if old is not None:
             taken = contribute(old)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -23,6 +23,17 @@ Evolve = Callable[[R | None, Any, Record], R | None]
 
 class Row(msgspec.Struct, frozen=True, gc=False):
     """A row of a projection's table: field order is column order, the first field is the key of an entity."""
+
+
+class Retired(NamedTuple):
+    """The last row of a thing whose row was taken out of its table while what it counted for stays."""
+
+    row: Any
+
+
+def in_table(row: Any) -> Any:
+    """What a table has of a row: nothing once it is retired."""
+    return None if type(row) is Retired else row
 
 
 class Projection:
@@ -84,6 +95,9 @@ class Entity(_Root, Generic[R]):
 
     ``evolve(row | None, event, record) -> row | None`` is pure. The stream ``<category>-<key>`` alone decides the row;
     the key is the row's first field, text or an integer without leading zeros.
+
+    An event of the type ``retires`` takes the row out of the table for good, and rollups that keep what was retired
+    still count it; no later event of the stream is looked at.
     """
 
     kind = "entity"
@@ -98,11 +112,13 @@ class Entity(_Root, Generic[R]):
         types: Sequence[type[Event]],
         evolve: Evolve[R],
         indexes: Iterable[Sequence[str]] = (),
+        retires: type[Event] | None = None,
     ) -> None:
         super().__init__(name, version, row, row.__struct_fields__[:1], indexes, evolve)
         self.category = category
         self.types = tuple(types)
         self.evolve = evolve
+        self.retires = retires
         self._prefix = f"{category}-"
         self._numbered = self.table.columns[0].kind == "int"
         self._keys: dict[str, Any] = {}
@@ -159,7 +175,7 @@ class Rollup(Projection):
 
     ``contribute(row)`` gives, for one row of the source, pairs of a key (a tuple of the row's first fields) and its
     integer measures; a row that changes takes its old contribution away and brings its new one. Rows whose measures are
-    all zero are not kept.
+    all zero are not kept. With ``keeps_retired`` a row that is retired (see `Entity`) still counts as it did last.
     """
 
     kind = "rollup"
@@ -174,6 +190,7 @@ class Rollup(Projection):
         measures: Sequence[str],
         contribute: Callable[[Any], Iterable[Contribution]],
         indexes: Iterable[Sequence[str]] = (),
+        keeps_retired: bool = False,
     ) -> None:
         fields = row.__struct_fields__
         key = fields[: len(fields) - len(measures)]
@@ -182,6 +199,13 @@ class Rollup(Projection):
         super().__init__(name, version, row, key, indexes, contribute, measures)
         self.source = source
         self.contribute = contribute
+        self.keeps_retired = keeps_retired
+
+    def counted(self, row: Any) -> Any:
+        """The row of the source that counts here, for one that may be retired."""
+        if type(row) is Retired:
+            return row.row if self.keeps_retired else None
+        return row
 
 
 class Group:

@@ -10,7 +10,7 @@ import msgspec
 from eventlog.clock import now_us
 from eventlog.codec import Codec
 from eventlog.projection.fold import Failure, Item, Plan, apply, decode, plan
-from eventlog.projection.kinds import Entity, Group, Projection, Rollup
+from eventlog.projection.kinds import Entity, Group, Projection, Rollup, in_table
 from eventlog.store.base import Reader, Selection, Writer
 
 INLINE_LAG = 2000
@@ -98,6 +98,7 @@ class Inline:
         self._codec = codec
         self.tags = frozenset(tag for group in self._groups for tag in group.tags)
         self._active: dict[str, list[_Moving]] | None = None
+        self._roots: dict[str, _Moving] = {}
 
     def forget(self) -> None:
         self._active = None
@@ -132,6 +133,19 @@ class Inline:
                 save(writer, group, rollups, checkpoints(writer, old), new, made)
                 self.forget()
 
+    def moves(self, writer: Writer, head: int, name: str) -> bool:
+        """Whether a group moves with every append, so that its tables are at the head, which is here."""
+        if self._active is None:
+            self._load(writer, head)
+        return name in self._roots
+
+    def row(self, writer: Writer, name: str, key: Any) -> Any:
+        """A row of an entity that `moves`, by its key; None when there is none."""
+        one = self._roots[name]
+        if key not in one.known:
+            one.known[key] = writer.load(one.group.root.table, [(key,)]).get((key,))
+        return in_table(one.known[key])
+
     def _load(self, writer: Writer, head: int) -> dict[str, list[_Moving]]:
         """Find the groups that can move with every append, bring them to the head, detach all others."""
         stored = checkpoints(writer, head)
@@ -152,6 +166,7 @@ class Inline:
                 checkpoint.updated_at = now_us()
                 writer.save_checkpoint(checkpoint.values())
         self._active = active
+        self._roots = {one.group.root.name: one for ones in active.values() for one in ones}
         return active
 
 

@@ -18,13 +18,14 @@ from eventlog.errors import (
     ProjectionPinned,
     ProjectionUnknown,
 )
-from eventlog.log import EventLog
+from eventlog.log import EventLog, Tx
 from eventlog.projection.fold import Failure, Plan, apply, as_dict, decode, evolve_all, key_map, page
-from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup, groups_of
+from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup, groups_of, in_table
 from eventlog.projection.machine import (
     Checkpoint,
     Inline,
     State,
+    catch_up,
     checkpoints,
     fresh_checkpoint,
     moving,
@@ -103,7 +104,7 @@ class Projections:
             for cls in group.root.types:
                 log.codec.learn(cls)
         # Without inline groups of its own it still detaches those that other programs keep inline.
-        log.committer.projector = Inline(self.groups.values() if inline else (), log.codec)
+        self._inline = log.committer.projector = Inline(self.groups.values() if inline else (), log.codec)
 
     # looking
 
@@ -415,9 +416,13 @@ class Projections:
 
         Raises ProjectionPinned, ProjectionFailed, or ProjectionError when newer code made it.
         """
-        group = self._group(name)
         with self._log.reader() as reader:
             stored = checkpoints(reader)
+        self._refuse_unreliable(name, stored)
+        self.ensure(name, stored)
+
+    def _refuse_unreliable(self, name: str, stored: dict[str, Checkpoint]) -> None:
+        group = self._group(name)
         self._refuse_newer(group, stored)
         row = stored.get(group.root.name)
         if row is not None and row.state == "pinned":
@@ -434,7 +439,30 @@ class Projections:
                 name=name,
                 position=row.error_position,
             )
-        self.ensure(name, stored)
+
+    def bring(self, tx: Tx, *names: str) -> None:
+        """Make sure that commands can rely on projections inside a transaction. Raises as `require`.
+
+        Where they are inline and nobody else has written since, this costs nothing.
+        """
+        inline, writer = self._inline, tx.reader
+        head = tx.transaction.head.position
+        for name in names:
+            if not inline.moves(tx.transaction.writer, head, name):
+                stored = checkpoints(writer, head)
+                self._refuse_unreliable(name, stored)
+                group = self._group(name)
+                if stored[group.root.name].position < head and not catch_up(
+                    tx.transaction.writer, self._codec, group, stored, head
+                ):
+                    self._refuse_unreliable(name, checkpoints(writer, head))
+
+    def row(self, tx: Tx, name: str, key: Any) -> Any:
+        """A row of an entity by its key, as a transaction sees it after `bring`; None when there is none."""
+        reader = tx.reader
+        if self._inline.moves(tx.transaction.writer, tx.transaction.head.position, name):
+            return self._inline.row(tx.transaction.writer, name, key)
+        return reader.load(self.projection(name).table, [(key,)]).get((key,))
 
     def ensure(self, name: str, stored: dict[str, Checkpoint] | None = None) -> None:
         """Bring a projection to the head if it is live, lags, and may be written here."""
@@ -473,9 +501,10 @@ class Projections:
         for rollup in group.rollups:
             deltas = changes.deltas(rollup)
             shares: dict[Key, set[int]] = {}
-            for key, pair in changes.rows.items():
+            for key, pair in changes.turned.items():
                 for row in pair:
-                    for bucket, _ in () if row is None else rollup.contribute(row):
+                    counted = rollup.counted(row)
+                    for bucket, _ in () if counted is None else rollup.contribute(counted):
                         shares.setdefault(bucket, set()).update(changes.positions[key])
             sides = []
             for version in (low, high):
@@ -526,7 +555,7 @@ class Projections:
                 held = {key[0]: before}
                 failure: Failure | None = evolve_all(member, items, key_map(member, items), held)
                 after = before if failure else held[key[0]]
-            columns = _changed(before, after)
+            columns = _changed(in_table(before), in_table(after))
             steps.append(Step(record.position, record.version, record.type, record.occurred_at, columns))
             before = after
         return steps

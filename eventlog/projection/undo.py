@@ -18,19 +18,25 @@ from eventlog.projection.fold import (
     key_map,
     sum_up,
 )
-from eventlog.projection.kinds import Entity, Group, Journal, Rollup
+from eventlog.projection.kinds import Entity, Group, Journal, Rollup, in_table
 from eventlog.store.base import Key, Reader, Selection
 
 
 class Changes(NamedTuple):
     """Rows of a group's root by key, before and after, with the positions of the events between that touched them."""
 
-    rows: dict[Key, Change]
+    turned: dict[Key, Change]
     positions: dict[Key, list[int]]
+
+    @property
+    def rows(self) -> dict[Key, Change]:
+        """The rows that differ in the table."""
+        pairs = {key: (in_table(old), in_table(new)) for key, (old, new) in self.turned.items()}
+        return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
     def deltas(self, rollup: Rollup) -> Deltas:
         """What the same changes do to a rollup."""
-        return {key: numbers for key, numbers in sum_up(rollup, self.rows.values(), {}).items() if any(numbers)}
+        return {key: numbers for key, numbers in sum_up(rollup, self.turned.values(), {}).items() if any(numbers)}
 
 
 def changes_between(reader: Reader, codec: Codec, group: Group, first: int, last: int) -> Changes:

@@ -184,6 +184,24 @@ class Column(NamedTuple):
     nullable: bool
 
 
+class Sparse(tuple[str, ...]):
+    """The columns of an index that holds only the rows in which one column is not NULL.
+
+    Where a question compares that column with something, the index serves it, however many rows there are besides.
+    """
+
+    on: str
+
+    def __new__(cls, columns: Iterable[str], *, on: str) -> Sparse:
+        """An index over columns, of the rows that have something in the column ``on``."""
+        index = super().__new__(cls, columns)
+        index.on = on
+        return index
+
+    def __repr__(self) -> str:
+        return f"Sparse({tuple(self)!r}, on={self.on!r})"
+
+
 class Table:
     """A projection's table, made from its row Struct: column order is field order."""
 
@@ -198,7 +216,7 @@ class Table:
         self.name = name
         self.row = row
         self.key = tuple(key)
-        self.indexes = tuple(tuple(index) for index in indexes)
+        self.indexes = tuple(index if isinstance(index, Sparse) else tuple(index) for index in indexes)
         self.measures = tuple(measures)
         hints = typing.get_type_hints(row, include_extras=True)
         self.columns = tuple(_column(name, hints[name]) for name in row.__struct_fields__)
@@ -497,6 +515,15 @@ class Store(Protocol):
 
     def recover(self, error: BaseException | None = None) -> None:
         """Give back whatever this thread still holds of a transaction that was interrupted, or failed."""
+
+    def beat(self, worker_id: str, *, first: bool = False) -> bool:
+        """Say that a worker lives; no event, and not durable. False: it was forgotten, and has to stop what it does."""
+
+    def silences(self) -> dict[str, int]:
+        """How long ago each worker said that it lives, µs by the clock of the database."""
+
+    def forget_workers(self, worker_ids: Iterable[str]) -> None:
+        """Drop what workers said: they are gone."""
 
     def change_counter(self) -> object:
         """What differs from an earlier answer whenever anyone has written meanwhile; cheap to poll."""

@@ -11,6 +11,7 @@ from typing import Literal
 
 from eventlog.errors import InvalidQuery, LogClosed, StoreError
 from eventlog.store.base import Durability, Head
+from eventlog.store.liveness import Liveness
 from eventlog.store.sqlite_schema import create_in
 from eventlog.store.sqlite_session import ScratchSession, WriteSession
 
@@ -37,7 +38,7 @@ class _Build(WriteSession):
         self._lock.release()
 
 
-class MemoryStore:
+class MemoryStore(Liveness):
     """See `eventlog.store.base.Store`; a forked child has a copy of its own."""
 
     kind: Literal["memory"] = "memory"

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -29,6 +29,7 @@ from eventlog.errors import (
 )
 from eventlog.place import Server
 from eventlog.store.base import GENESIS, Durability, Head
+from eventlog.store.liveness import FORGET
 from eventlog.store.postgres_faults import as_line, is_passing, told
 from eventlog.store.postgres_pool import Connection, at_rest, driver, engine_of
 from eventlog.store.postgres_session import Build, Reader, Scratch, Writer, rolled_back
@@ -57,6 +58,10 @@ AND holder.query_start < clock_timestamp() - current_setting('statement_timeout'
 """No time-out reaches a statement whose client stopped in the middle of sending it, or of taking its rows."""
 _FORK_WAIT_S = 1.0
 _READ_ATTEMPTS = 3
+_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_FIRST_BEAT = f"INSERT INTO worker_liveness (worker_id, beat_at) VALUES (?, {_NOW}) RETURNING 1"
+_BEAT = f"UPDATE worker_liveness SET beat_at = {_NOW} WHERE worker_id = ? RETURNING 1"
+_SILENCES = f"SELECT worker_id, greatest(0, {_NOW} - beat_at) FROM worker_liveness"
 _UNHEARD = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
 """The server has not answered to the end."""
 T = TypeVar("T")
@@ -157,6 +162,23 @@ class PostgresStore:
     def change_counter(self) -> object:
         with self.reader() as reader:
             return reader.execute(_COUNTER).fetchone()
+
+    # who lives
+
+    def beat(self, worker_id: str, *, first: bool = False) -> bool:
+        if not self.writable:
+            raise LogReadOnly("the log was opened for reading only (mode='r'); nothing was written")
+        with self.reader() as reader:
+            return reader.execute(_FIRST_BEAT if first else _BEAT, (worker_id,)).fetchone() is not None
+
+    def silences(self) -> dict[str, int]:
+        with self.reader() as reader:
+            return dict(reader.execute(_SILENCES).fetchall())
+
+    def forget_workers(self, worker_ids: Iterable[str]) -> None:
+        with self.reader() as reader:
+            for worker_id in worker_ids:
+                reader.execute(FORGET, (worker_id,))
 
     # writing
 

@@ -21,6 +21,7 @@ from eventlog.store.base import (
     Key,
     RecordRow,
     Selection,
+    Sparse,
     Table,
     Values,
 )
@@ -232,7 +233,8 @@ class SqlWriter(SqlReader):
     def create_indexes(self, table: Table) -> None:
         for index in table.indexes:
             keys = ", ".join(quoted(name) for name in index)
-            self.execute(f"CREATE INDEX {self._index_name(table, index)} ON {quoted(table.name)} ({keys})")
+            sql = f"CREATE INDEX {self._index_name(table, index)} ON {quoted(table.name)} ({keys})"
+            self.execute(f"{sql} WHERE {quoted(index.on)} IS NOT NULL" if isinstance(index, Sparse) else sql)
 
     def _index_name(self, table: Table, index: Sequence[str]) -> str:
         return quoted(f"{table.name}_{'_'.join(index)}")

@@ -36,6 +36,7 @@ from eventlog.errors import (
 from eventlog.store import environment
 from eventlog.store.base import Durability, Head
 from eventlog.store.filelock import FileLock
+from eventlog.store.liveness import Liveness
 from eventlog.store.sqlite_session import BuildSession, ScratchSession, Session, WriteSession
 
 APPLICATION_ID = 0x45764C67
@@ -71,7 +72,7 @@ class _ThreadReader:
         self.session = Session(connection)
 
 
-class SQLiteStore:
+class SQLiteStore(Liveness):
     """See `eventlog.store.base.Store`. ``vfs`` names a SQLite VFS; ``timeout_s``: how long a writer waits."""
 
     kind: Literal["file"] = "file"

@@ -1,0 +1,805 @@
+"""`log.jobs`: enqueue, claim, end and recover jobs, and every question about them."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import msgspec
+
+from eventlog.clock import now_us
+from eventlog.errors import Conflict, IllegalTransition, InvalidInput, KeyReused, NotFound
+from eventlog.events import Event
+from eventlog.events.jobs import (
+    JobAttemptFailed,
+    JobCancelled,
+    JobCancelRequested,
+    JobChanged,
+    JobCrashed,
+    JobEnqueued,
+    JobExpired,
+    JobLateResultDiscarded,
+    JobProgressed,
+    JobPurged,
+    JobReleased,
+    JobSnoozed,
+    JobStarted,
+    JobSucceeded,
+    OnCrash,
+    RetryPolicy,
+)
+from eventlog.ids import floor_of, uuid7
+from eventlog.log import EventLog, Tx
+from eventlog.repositories.base import Repository
+from eventlog.repositories.job_rules import ENDED, PENDING, STATUSES, Rung, after_crash, after_failure, refusal, retry
+from eventlog.store.base import Durability, Filter, QueryReader, Record, Selection
+from projections.job_attempts import JobAttempt
+from projections.job_attempts import projections as _attempts
+from projections.jobs import Job
+from projections.jobs import projections as _jobs
+from projections.workers import projections as _workers
+
+JOBS, COUNTS = _jobs
+(ATTEMPTS,) = _attempts
+WORKERS, QUEUES, SCHEDULES = _workers
+LEASE_US = 30_000_000
+TAIL = 4096
+MAX_AT_ONCE = 1000
+FOREVER = 2**62
+T = TypeVar("T")
+Outcome = Literal["succeeded", "failed", "released", "snoozed", "cancelled"]
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job to enqueue: the fields of `JobEnqueued`, and an idempotency ``key``."""
+
+    kind: str
+    queue: str = "default"
+    args: dict[str, Any] = {}
+    priority: int = 0
+    run_at: int | None = None
+    expires_at: int | None = None
+    max_retries: int = 3
+    max_crashes: int = 3
+    retry_policy: RetryPolicy = RetryPolicy()
+    timeout_us: int | None = None
+    on_crash: OnCrash = "requeue"
+    unique_key: str | None = None
+    parent_job_id: str | None = None
+    batch_id: str | None = None
+    schedule: str | None = None
+    key: str | None = None
+
+
+class JobPage(msgspec.Struct, frozen=True):
+    """A page of jobs, newest first, and how many there are in all."""
+
+    jobs: list[Job]
+    total: int
+    limit: int
+    offset: int
+
+
+class LateResult(Conflict):
+    """Another claim owns the job by now: what was said about it is kept as evidence and changes nothing."""
+
+
+class Done(NamedTuple):
+    """A job that ended, and what was claimed in the same transaction."""
+
+    job: Job
+    claimed: list[Job]
+
+
+class JobsRepository(Repository):
+    """Commands and queries for jobs."""
+
+    # enqueueing
+
+    def enqueue(
+        self,
+        kind: str,
+        args: dict[str, Any] | None = None,
+        *,
+        if_exists: Literal["raise", "return"] = "raise",
+        durability: Durability = "full",
+        **options: Any,
+    ) -> Job:
+        """Enqueue one job; ``options`` are further fields of `NewJob`.
+
+        With a ``key`` a retry returns the job of the first call. Raises Conflict where a job with the same
+        ``unique_key`` has not ended, or (``if_exists="return"``) returns that one.
+        """
+        try:
+            new = NewJob(kind=kind, args=args or {}, **options)
+        except TypeError as error:
+            raise InvalidInput(f"a job is {', '.join(NewJob.__struct_fields__)}: {error}") from error
+        job_id = uuid7()
+        event = _enqueued(new)
+        log = self._log
+
+        def work(tx: Tx) -> Job:
+            if new.key is not None and (first := _first_of(tx, new.key, event)) is not None:
+                return self._row(tx, first)
+            if new.unique_key is not None and (other := self._holder(tx, new.unique_key)) is not None:
+                if if_exists == "return":
+                    return other
+                raise Conflict(
+                    f"job {other.job_id} has the unique key {new.unique_key!r} and is {other.status}",
+                    job_id=other.job_id,
+                )
+            tx.append(f"job-{job_id}", event, expect=0, key=new.key)
+            return self._row(tx, job_id)
+
+        return self._decide(log, work, durability)
+
+    def enqueue_many(self, jobs: Iterable[NewJob], *, durability: Durability = "full") -> builtins.list[str]:
+        """Enqueue jobs, all or none; returns their ids. Those whose key was used before keep their first id."""
+        log = self._log
+        events = [(uuid7(), new, _enqueued(new)) for new in jobs]
+        prepared = [
+            log.prepare(f"job-{job_id}", event, expect=0)
+            for job_id, new, event in events
+            if new.key is None and new.unique_key is None
+        ]
+
+        def work(tx: Tx) -> builtins.list[str]:
+            tx.transaction.append_all(prepared)
+            ids = []
+            for job_id, new, event in events:
+                found = None
+                if new.key is not None or new.unique_key is not None:
+                    self._bring(tx)
+                    found = self._append_guarded(tx, job_id, new, event)
+                ids.append(found or job_id)
+            return ids
+
+        return log.decide(work, durability=durability)
+
+    def _append_guarded(self, tx: Tx, job_id: str, new: NewJob, event: JobEnqueued) -> str | None:
+        if new.key is not None and (first := _first_of(tx, new.key, event)) is not None:
+            return first
+        if new.unique_key is not None and (other := self._holder(tx, new.unique_key)) is not None:
+            raise Conflict(
+                f"job {other.job_id} has the unique key {new.unique_key!r} and is {other.status}", job_id=other.job_id
+            )
+        tx.append(f"job-{job_id}", event, expect=0, key=new.key)
+        return None
+
+    def _holder(self, tx: Tx, unique_key: str) -> Job | None:
+        where = [Filter("unique_key", "=", unique_key), Filter("status", "in", PENDING)]
+        found = tx.reader.select(JOBS.table, where, limit=1)
+        return found[0] if found else None
+
+    # claiming
+
+    def claim(
+        self,
+        worker_id: str,
+        *,
+        queues: Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        limit: int = 1,
+        lease_us: int = LEASE_US,
+        durability: Durability = "full",
+    ) -> builtins.list[Job]:
+        """Claim jobs that can run now, the first queue first; each row's ``token`` says that they are this worker's.
+
+        ``queues``: all that have jobs, when None; ``kinds``: only those, the others are left alone. Whoever is silent
+        for longer than ``lease_us`` may lose them. Where nothing waits nobody is kept from writing.
+        """
+        wish = _Wish(worker_id, queues, kinds, _between(limit, 1, MAX_AT_ONCE, "limit"), lease_us)
+        log = self._log
+        self._fresh(JOBS)
+        with log.reader() as reader:
+            if not self._would_claim(reader, wish):
+                if self._projections is not None:
+                    self._projections.require("jobs")
+                return []
+        return self._decide(log, lambda tx: self._claim(tx, wish), durability)
+
+    def _would_claim(self, reader: QueryReader, wish: _Wish) -> bool:
+        now = now_us()
+        for queue in _queues(reader, wish.queues):
+            held = reader.load(QUEUES.table, [(queue,)]).get((queue,))
+            if not (held and held.paused) and _ready(reader, queue, wish.kinds, now, 1):
+                return True
+        return False
+
+    def _claim(self, tx: Tx, wish: _Wish) -> builtins.list[Job]:
+        now = now_us()
+        claimed: list[str] = []
+        for queue in _queues(tx.reader, wish.queues):
+            room = wish.limit - len(claimed)
+            held = self._projections.row(tx, "queues", queue) if self._projections is not None else None
+            if held is not None:
+                if held.paused:
+                    continue
+                if held.max_running is not None:
+                    room = min(room, held.max_running - _running(tx.reader, queue))
+            claimed += self._claim_from(tx, queue, wish, room, now)
+            if len(claimed) == wish.limit:
+                break
+        return [self._row(tx, job_id) for job_id in claimed]
+
+    def _claim_from(self, tx: Tx, queue: str, wish: _Wish, room: int, now: int) -> builtins.list[str]:
+        claimed: list[str] = []
+        while len(claimed) < room:
+            found = _ready(tx.reader, queue, wish.kinds, now, room - len(claimed))
+            for job in found:
+                if job.expires_at is not None and job.expires_at < now:
+                    tx.append(f"job-{job.job_id}", JobExpired())
+                else:
+                    event = JobStarted(attempt=job.attempt + 1, worker_id=wish.worker_id, lease_us=wish.lease_us)
+                    tx.append(f"job-{job.job_id}", event, occurred_at=max(now, job.updated_at))
+                    claimed.append(job.job_id)
+            if not found:
+                break
+            self._bring(tx)
+        return claimed
+
+    # while it runs, and how it ends
+
+    def progress(self, job_id: str, token: int, done: int, total: int | None = None, message: str = "") -> Job:
+        """Say how far an attempt is. Raises LateResult when it is not this claim's any more."""
+
+        def work(tx: Tx) -> Job | None:
+            job = self._owned(tx, job_id, token)
+            if job is None:
+                return None
+            tx.append(_stream(job_id), JobProgressed(attempt=job.attempt, done=done, total=total, message=message))
+            return self._row(tx, job_id)
+
+        return _ours(self._decide(self._log, work, "process"), job_id, token)
+
+    def complete(self, job_id: str, token: int, result: Any = None, *, durability: Durability = "full") -> Job:
+        """End an attempt as a success. Saying it twice is saying it once. Raises LateResult, NotFound."""
+        return self.complete_and_claim(job_id, token, result, durability=durability).job
+
+    def complete_and_claim(
+        self,
+        job_id: str,
+        token: int,
+        result: Any = None,
+        *,
+        worker_id: str = "",
+        queues: Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        limit: int = 0,
+        lease_us: int = LEASE_US,
+        durability: Durability = "full",
+    ) -> Done:
+        """`complete`, and in the same transaction `claim` up to ``limit`` others."""
+        wish = _Wish(worker_id, queues, kinds, _between(limit, 0, MAX_AT_ONCE, "limit"), lease_us)
+
+        def work(tx: Tx) -> tuple[Job | None, builtins.list[Job]]:
+            job = self._complete(tx, job_id, token, result)
+            return job, self._claim(tx, wish) if limit and job is not None else []
+
+        job, claimed = self._decide(self._log, work, durability)
+        return Done(_ours(job, job_id, token), claimed)
+
+    def complete_many(
+        self, results: Iterable[tuple[str, int, Any]], *, durability: Durability = "full"
+    ) -> builtins.list[Job | None]:
+        """`complete` for (job id, token, result) of several jobs in one transaction; None where it came too late."""
+        ended = list(results)
+
+        def work(tx: Tx) -> builtins.list[Job | None]:
+            late = {job_id for job_id, token, result in ended if not self._succeed(tx, job_id, token, result)}
+            return [None if job_id in late else self._row(tx, job_id) for job_id, _, _ in ended]
+
+        return self._decide(self._log, work, durability)
+
+    def _complete(self, tx: Tx, job_id: str, token: int, result: Any) -> Job | None:
+        return self._row(tx, job_id) if self._succeed(tx, job_id, token, result) else None
+
+    def _succeed(self, tx: Tx, job_id: str, token: int, result: Any) -> bool:
+        job = self._row(tx, job_id)
+        if job.status == "completed" and job.token == token:
+            return True
+        if not self._is_owned(tx, job, token, "succeeded", result):
+            return False
+        tx.append(
+            _stream(job_id),
+            JobSucceeded(attempt=job.attempt, worker_id=job.worker_id or "", duration_us=_duration(job), result=result),
+        )
+        return True
+
+    def fail(
+        self,
+        job_id: str,
+        token: int,
+        error_type: str,
+        message: str = "",
+        *,
+        traceback: str = "",
+        retryable: bool = True,
+        retry_at: int | None = None,
+    ) -> Job:
+        """End an attempt as a failure: it is tried again by its policy (or at ``retry_at``), or has failed for good."""
+
+        def follow(job: Job) -> builtins.list[Event]:
+            event = JobAttemptFailed(
+                attempt=job.attempt,
+                worker_id=job.worker_id or "",
+                duration_us=_duration(job),
+                error_type=error_type,
+                message=message[:TAIL],
+                traceback=traceback[-TAIL:],
+                retryable=retryable,
+            )
+            return after_failure(job, event, now_us(), retry_at)
+
+        return self._end(job_id, token, "failed", follow, {"error_type": error_type, "message": message[:TAIL]})
+
+    def release(self, job_id: str, token: int) -> Job:
+        """Hand a job back unharmed, because its worker stops."""
+        return self._end(
+            job_id,
+            token,
+            "released",
+            lambda job: [
+                JobReleased(
+                    attempt=job.attempt, worker_id=job.worker_id or "", duration_us=_duration(job), run_at=now_us()
+                )
+            ],
+        )
+
+    def snooze(self, job_id: str, token: int, until: int) -> Job:
+        """Hand a job back to be run at a later time (µs); the attempt is no failure."""
+        return self._end(
+            job_id,
+            token,
+            "snoozed",
+            lambda job: [
+                JobSnoozed(attempt=job.attempt, worker_id=job.worker_id or "", duration_us=_duration(job), until=until)
+            ],
+        )
+
+    def stopped(self, job_id: str, token: int) -> Job:
+        """End an attempt that was stopped because somebody cancelled the job."""
+        return self._end(
+            job_id,
+            token,
+            "cancelled",
+            lambda job: [
+                JobCancelled(
+                    by=job.cancel_requested_by or "",
+                    attempt=job.attempt,
+                    worker_id=job.worker_id,
+                    duration_us=_duration(job),
+                )
+            ],
+        )
+
+    def _end(
+        self,
+        job_id: str,
+        token: int,
+        outcome: Outcome,
+        follow: Callable[[Job], builtins.list[Event]],
+        detail: Any = None,
+    ) -> Job:
+        def work(tx: Tx) -> Job | None:
+            job = self._owned(tx, job_id, token, outcome, detail)
+            if job is None:
+                return None
+            tx.append(_stream(job_id), follow(job))
+            return self._row(tx, job_id)
+
+        return _ours(self._decide(self._log, work), job_id, token)
+
+    def _owned(self, tx: Tx, job_id: str, token: int, outcome: Outcome | None = None, detail: Any = None) -> Job | None:
+        job = self._row(tx, job_id)
+        return job if self._is_owned(tx, job, token, outcome, detail) else None
+
+    def _is_owned(self, tx: Tx, job: Job, token: int, outcome: Outcome | None, detail: Any) -> bool:
+        """Whether a claim is the job's present one; what an older one says about the end is kept as evidence."""
+        if job.status == "processing" and job.token == token:
+            return True
+        stream = f"job-{job.job_id}"
+        rows = tx.reader.records(token - 1, token, Selection(streams=(stream,))) if 0 < token < FOREVER else []
+        if not rows or rows[0][3] != "job.started":
+            raise InvalidInput(f"{token} is no claim of job {job.job_id}")
+        if outcome is not None:
+            tx.append(stream, JobLateResultDiscarded(token=token, outcome=outcome, detail=detail))
+        return False
+
+    # recovery
+
+    def crash(
+        self,
+        claims: Iterable[tuple[str, int]],
+        rung: Rung,
+        evidence: str,
+        *,
+        also: Sequence[tuple[str, Event]] = (),
+    ) -> builtins.list[Job]:
+        """Take jobs, by (id, token), from a worker that is gone; returns those that were still this claim's.
+
+        Any number of processes may do it at once: each job goes to one of them. ``also``: events of other streams to
+        append with it.
+        """
+        wanted = list(claims)
+
+        def work(tx: Tx) -> builtins.list[Job]:
+            now = now_us()
+            taken = []
+            for stream, event in also:
+                tx.append(stream, event)
+            for job_id, token in wanted:
+                job = self._find(tx, job_id)
+                if job is None or job.status != "processing" or job.token != token:
+                    continue
+                event = JobCrashed(
+                    attempt=job.attempt,
+                    worker_id=job.worker_id or "",
+                    duration_us=_duration(job),
+                    rung=rung,
+                    evidence=evidence,
+                )
+                tx.append(_stream(job_id), after_crash(job, event, now))
+                taken.append(job_id)
+            return [self._row(tx, job_id) for job_id in taken]
+
+        return self._decide(self._log, work)
+
+    # what people do
+
+    def cancel(self, job_id: str, by: str = "api", reason: str = "") -> Job:
+        """Cancel a job that waits or is held; of one that runs, ask for it, and its worker stops it."""
+
+        def work(tx: Tx) -> Job:
+            job = self._row(tx, job_id)
+            if job.status in ("queued", "held"):
+                tx.append(_stream(job_id), JobCancelled(by=by, reason=reason))
+            elif job.status != "processing":
+                raise refusal(job, "cancelled")
+            elif job.cancel_requested_by is None:
+                tx.append(_stream(job_id), JobCancelRequested(by=by, reason=reason))
+            return self._row(tx, job_id)
+
+        return self._decide(self._log, work)
+
+    def retry(self, job_id: str, by: str = "api", *, reset_failures: bool = False, force: bool = False) -> Job:
+        """Run a job again that failed, was cancelled, expired or is held; ``force``: also one that completed."""
+
+        def work(tx: Tx) -> Job:
+            job = self._row(tx, job_id)
+            if events := retry(job, now_us(), by, reset_failures=reset_failures, force=force):
+                tx.append(_stream(job_id), events)
+            return self._row(tx, job_id)
+
+        return self._decide(self._log, work)
+
+    def change(
+        self,
+        job_id: str,
+        by: str = "api",
+        *,
+        run_at: int | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+    ) -> Job:
+        """Give a job that waits another time, priority or queue."""
+        if run_at is None and priority is None and queue is None:
+            raise InvalidInput("say what to change: run_at, priority or queue")
+
+        def work(tx: Tx) -> Job:
+            job = self._row(tx, job_id)
+            if job.status != "queued":
+                raise refusal(job, "queued", "only what waits can be put elsewhere")
+            tx.append(_stream(job_id), JobChanged(by=by, run_at=run_at, priority=priority, queue=queue))
+            return self._row(tx, job_id)
+
+        return self._decide(self._log, work)
+
+    def delete(self, job_id: str, reason: str = "deleted") -> None:
+        """Take a job that ended out of the tables; its events and statistics stay."""
+
+        def work(tx: Tx) -> None:
+            job = self._row(tx, job_id)
+            if job.status not in ENDED:
+                raise refusal(job, "purged", "cancel it first")
+            tx.append(_stream(job_id), JobPurged(reason=reason))
+
+        self._decide(self._log, work)
+
+    def purge(
+        self, ended_before: int, statuses: Sequence[str] = ENDED, *, reason: str = "retention", dry_run: bool = False
+    ) -> int:
+        """Take all jobs out of the tables that ended before a time (µs); returns how many."""
+        _check_statuses(statuses)
+        if wrong := [status for status in statuses if status not in ENDED]:
+            raise InvalidInput(f"only jobs that ended are purged, not those {wrong[0]}")
+        table = self._fresh(JOBS)
+        log = self._log
+        count = 0
+        for status in statuses:
+            # Ids sort by the time at which they were made, and no job ended before that.
+            where = (
+                Filter("status", "=", status),
+                Filter("job_id", "<", floor_of(ended_before)),
+                Filter("ended_at", "<", ended_before),
+            )
+            if dry_run:
+                with log.reader() as reader:
+                    count += reader.count(table, where)
+                continue
+            while purged := self._decide(log, partial(self._purge, where, reason)):
+                count += purged
+        return count
+
+    def _purge(self, where: Sequence[Filter], reason: str, tx: Tx) -> int:
+        found = tx.reader.select(JOBS.table, where, order=("job_id",), limit=MAX_AT_ONCE)
+        for job in found:
+            tx.append(f"job-{job.job_id}", JobPurged(reason=reason))
+        return len(found)
+
+    def cleanup(self, older_than: int) -> int:
+        """Take all jobs out of the tables that ended before a time (µs)."""
+        return self.purge(older_than)
+
+    # questions
+
+    def find(self, job_id: str) -> Job | None:
+        """A job, or None."""
+        table = self._fresh(JOBS)
+        with self._source.reader() as reader:
+            return reader.load(table, [(_checked(job_id),)]).get((job_id,))
+
+    def get(self, job_id: str) -> Job:
+        """A job. Raises NotFound."""
+        job = self.find(job_id)
+        if job is None:
+            raise _no_job(job_id)
+        return job
+
+    def list(
+        self,
+        *,
+        status: str | Sequence[str] | None = None,
+        queue: str | None = None,
+        kind: str | None = None,
+        batch_id: str | None = None,
+        parent_job_id: str | None = None,
+        worker_id: str | None = None,
+        text: str | None = None,
+        before: str | None = None,
+        after: str | None = None,
+        limit: int | None = 50,
+        offset: int = 0,
+    ) -> builtins.list[Job]:
+        """Jobs, newest first; ``before`` and ``after`` are job ids (cursors)."""
+        where = _filters(status, queue, kind, batch_id, parent_job_id, worker_id, text)
+        where += [] if before is None else [Filter("job_id", "<", before)]
+        where += [] if after is None else [Filter("job_id", ">", after)]
+        table = self._fresh(JOBS)
+        with self._source.reader() as reader:
+            return reader.select(table, where, order=("-job_id",), limit=limit, offset=offset)
+
+    def count(
+        self,
+        *,
+        status: str | Sequence[str] | None = None,
+        queue: str | None = None,
+        kind: str | None = None,
+        batch_id: str | None = None,
+        parent_job_id: str | None = None,
+        worker_id: str | None = None,
+        text: str | None = None,
+    ) -> int:
+        """How many jobs `list` would give without a limit."""
+        where = _filters(status, queue, kind, batch_id, parent_job_id, worker_id, text)
+        counted = all(one.column in ("status", "queue", "kind") for one in where)
+        table = self._fresh(COUNTS if counted else JOBS)
+        with self._source.reader() as reader:
+            if not counted:
+                return reader.count(table, where)
+            return sum(numbers[0] or 0 for numbers in reader.totals(table, (), ("jobs",), where))
+
+    def history(
+        self, *, status: str | None = None, limit: int = 50, offset: int = 0, before: str | None = None
+    ) -> JobPage:
+        """A page of all jobs, newest first, and how many there are."""
+        jobs = self.list(status=status, before=before, limit=limit, offset=offset)
+        return JobPage(jobs, self.count(status=status), limit, offset)
+
+    def get_pending(self) -> builtins.list[Job]:
+        """Every job that has not ended, the oldest first."""
+        table = self._fresh(JOBS)
+        with self._source.reader() as reader:
+            found = [
+                job
+                for status in PENDING
+                for job in reader.select(table, [Filter("status", "=", status)], order=("job_id",))
+            ]
+        return sorted(found, key=lambda job: job.job_id)
+
+    def counts(self, by: Sequence[str] = ("status",)) -> dict[Any, int]:
+        """How many jobs there are by status, queue or kind, or several of them (then keys are tuples)."""
+        table = self._fresh(COUNTS)
+        with self._source.reader() as reader:
+            rows = reader.totals(table, by, ("jobs",))
+        return {row[0] if len(by) == 1 else row[:-1]: row[-1] for row in rows}
+
+    def attempts(self, job_id: str) -> builtins.list[JobAttempt]:
+        """The attempts of a job that ended, in order."""
+        table = self._fresh(ATTEMPTS)
+        with self._source.reader() as reader:
+            return reader.select(table, [Filter("job_id", "=", _checked(job_id))], order=("position",))
+
+    def events(self, job_id: str) -> builtins.list[Record]:
+        """Every record of a job's stream. Raises NotFound."""
+        records = list(self._source.read_stream(_stream(job_id)))
+        if not records:
+            raise _no_job(job_id)
+        return records
+
+    def processing(self) -> builtins.list[Job]:
+        """Every job whose attempt is under way, the oldest attempt first."""
+        table = self._fresh(JOBS)
+        with self._source.reader() as reader:
+            return reader.select(table, [Filter("claimed_at", ">", -1)], order=("claimed_at",))
+
+    # in a transaction
+
+    def _decide(self, log: EventLog, work: Callable[[Tx], T], durability: Durability = "full") -> T:
+        def run(tx: Tx) -> T:
+            self._bring(tx)
+            return work(tx)
+
+        return log.decide(run, durability=durability)
+
+    def _bring(self, tx: Tx) -> None:
+        if self._projections is not None:
+            self._projections.bring(tx, "jobs", "queues")
+
+    def _find(self, tx: Tx, job_id: str) -> Job | None:
+        assert self._projections is not None  # noqa: S101
+        self._bring(tx)
+        job: Job | None = self._projections.row(tx, "jobs", _checked(job_id))
+        return job
+
+    def _row(self, tx: Tx, job_id: str) -> Job:
+        job = self._find(tx, job_id)
+        if job is None:
+            raise _no_job(job_id)
+        return job
+
+
+class _Wish(NamedTuple):
+    """What a worker would take."""
+
+    worker_id: str
+    queues: Sequence[str] | None
+    kinds: Sequence[str] | None
+    limit: int
+    lease_us: int
+
+
+def _queues(reader: QueryReader, queues: Sequence[str] | None) -> Sequence[str]:
+    if queues is not None:
+        return queues
+    return [row[0] for row in reader.totals(COUNTS.table, ("queue",), ("jobs",), [Filter("status", "=", "queued")])]
+
+
+def _running(reader: QueryReader, queue: str) -> int:
+    where = [Filter("status", "=", "processing"), Filter("queue", "=", queue)]
+    return sum(numbers[0] or 0 for numbers in reader.totals(COUNTS.table, (), ("jobs",), where))
+
+
+def _ready(reader: QueryReader, queue: str, kinds: Sequence[str] | None, now: int, limit: int) -> builtins.list[Job]:
+    """The first jobs of a queue that can run: by priority, then by time, then in the order they came."""
+    where = [Filter("queue", "=", queue)]
+    if kinds is not None:
+        where.append(Filter("kind", "in", tuple(kinds)))
+    order = ("priority", "ready_at", "job_id")
+    # As they stand in the index: mostly the first ones can run.
+    first = reader.select(JOBS.table, [*where, Filter("ready_at", ">", -FOREVER)], order=order, limit=limit)
+    found = [job for job in first if job.ready_at <= now]
+    if len(found) == len(first):
+        return found
+    # Some are for later: each priority by itself, so that a million of them are not looked at.
+    found = []
+    priority = first[0].priority
+    while len(found) < limit:
+        mine = [*where, Filter("priority", "=", priority), Filter("ready_at", "<=", now)]
+        found += reader.select(JOBS.table, mine, order=order[1:], limit=limit - len(found))
+        later = [*where, Filter("priority", ">", priority), Filter("ready_at", ">", -FOREVER)]
+        following = reader.select(JOBS.table, later, order=order, limit=1)
+        if not following:
+            break
+        priority = following[0].priority
+    return found
+
+
+def _enqueued(new: NewJob) -> JobEnqueued:
+    for what, name in (("kind", new.kind), ("queue", new.queue)):
+        if not name or len(name) > 200 or not name.isprintable():
+            raise InvalidInput(f"a job's {what} is 1 to 200 printable characters, not {name[:80]!r}")
+    if new.max_retries < 0 or new.max_crashes < 1:
+        raise InvalidInput("max_retries is at least 0, max_crashes at least 1")
+    fields = {name: getattr(new, name) for name in NewJob.__struct_fields__ if name != "key"}
+    return JobEnqueued(**fields)
+
+
+def _first_of(tx: Tx, key: str, event: JobEnqueued) -> str | None:
+    """The job that was enqueued with this key. Raises KeyReused where it was another kind of job."""
+    row = tx.reader.record_with_key(key)
+    if row is None:
+        return None
+    first = Record(*row).event
+    again = isinstance(first, JobEnqueued) and msgspec.structs.replace(event, run_at=first.run_at) == first
+    if not again:
+        raise KeyReused(key, row[0])
+    return row[1][4:]
+
+
+def _ours(job: Job | None, job_id: str, token: int) -> Job:
+    if job is None:
+        raise LateResult(
+            f"claim {token} does not own job {job_id} any more; what it said is kept and changes nothing",
+            job_id=job_id,
+            token=token,
+        )
+    return job
+
+
+def _duration(job: Job) -> int:
+    return max(0, now_us() - (job.started_at or 0))
+
+
+def _between(number: int, low: int, high: int, what: str) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+        raise InvalidInput(f"{what} is {low} to {high}, not {number!r}")
+    return number
+
+
+def _checked(job_id: str) -> str:
+    if not isinstance(job_id, str) or not job_id:
+        raise InvalidInput(f"a job's id is text, not {job_id!r}")
+    return job_id
+
+
+def _stream(job_id: str) -> str:
+    return f"job-{_checked(job_id)}"
+
+
+def _no_job(job_id: str) -> NotFound:
+    return NotFound(f"there is no job {job_id}", job_id=job_id)
+
+
+def _check_statuses(statuses: Iterable[str]) -> None:
+    if unknown := [one for one in statuses if one not in STATUSES]:
+        raise InvalidInput(f"a job's status is one of {', '.join(STATUSES)}, not {unknown[0]!r}")
+
+
+def _filters(
+    status: str | Sequence[str] | None,
+    queue: str | None,
+    kind: str | None,
+    batch_id: str | None,
+    parent_job_id: str | None,
+    worker_id: str | None,
+    text: str | None,
+) -> builtins.list[Filter]:
+    where: list[Filter] = []
+    if status is not None:
+        statuses = (status,) if isinstance(status, str) else tuple(status)
+        _check_statuses(statuses)
+        where.append(Filter("status", "in", statuses) if len(statuses) > 1 else Filter("status", "=", statuses[0]))
+    given = (
+        ("queue", queue), ("kind", kind), ("batch_id", batch_id), ("parent_job_id", parent_job_id),
+        ("worker_id", worker_id),
+    )  # fmt: skip
+    where += [Filter(column, "=", value) for column, value in given if value is not None]
+    if text is not None:
+        where.append(Filter("job_id|kind|error_message", "text", text))
+    return where
+
+
+__all__ = ["IllegalTransition", "JobPage", "JobsRepository", "LateResult", "NewJob"]
