@@ -1,6 +1,7 @@
-"""Job statistics by hour and day × queue × kind, with how long jobs waited and ran as histograms.
+"""Job statistics by hour × queue × kind, with how long jobs waited and ran as histograms.
 
-A job counts in the hour and day (UTC) in which it was enqueued; what is counted stays when the job is purged.
+A job counts in the hour (UTC) in which it was enqueued; what is counted stays when the job is purged. Days, and
+whatever is longer, are sums of hours.
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ from eventlog.projection import Rollup, Row, bin_of
 from projections.jobs import Job
 
 HOUR_US = 3_600_000_000
-DAY_US = 24 * HOUR_US
 
 
 class JobStatistic(Row, frozen=True):
-    """Jobs of one hour or day: how many were enqueued, and how many of those stand how.
+    """Jobs of one hour: how many were enqueued, and how many of those stand how.
 
     ``retries`` are attempts after the first; ``wait_us`` and ``run_us`` are sums over the last attempts of the ended.
     """
 
-    period: str
     bucket_start: int
     queue: str
     kind: str
@@ -37,12 +36,11 @@ class JobStatistic(Row, frozen=True):
 
 
 class JobTime(Row, frozen=True):
-    """How many ended jobs of one hour or day waited, or ran, as long as a bin says (µs).
+    """How many ended jobs of one hour waited, or ran, as long as a bin says (µs).
 
     ``what`` is ``wait`` or ``run``.
     """
 
-    period: str
     bucket_start: int
     queue: str
     kind: str
@@ -55,8 +53,8 @@ class JobTime(Row, frozen=True):
 _ENDED = {"completed": 0, "failed": 1, "cancelled": 2, "expired": 3}
 
 
-def statistics(job: Job) -> Iterable[tuple[tuple[str, int, str, str], tuple[int, ...]]]:
-    """What a job adds to its hour and its day. While it is under way only what has ended of it counts."""
+def statistics(job: Job) -> Iterable[tuple[tuple[int, str, str], list[int]]]:
+    """What a job adds to its hour. While it is under way only what has ended of it counts."""
     numbers = [1, 0, 0, 0, 0, 0, job.failures, job.crashes, 0, 0]
     place = _ENDED.get(job.status)
     if place is not None:
@@ -64,28 +62,19 @@ def statistics(job: Job) -> Iterable[tuple[tuple[str, int, str, str], tuple[int,
         numbers[5] = max(0, job.attempt - 1)
         numbers[8] = job.wait_us or 0
         numbers[9] = job.run_us or 0
-    start, queue, kind = job.created_at, job.queue, job.kind
-    measures = tuple(numbers)
-    return [
-        (("hour", start - start % HOUR_US, queue, kind), measures),
-        (("day", start - start % DAY_US, queue, kind), measures),
-    ]
+    return [((job.created_at - job.created_at % HOUR_US, job.queue, job.kind), numbers)]
 
 
-def times(job: Job) -> Iterable[tuple[tuple[str, int, str, str, str, str, int], tuple[int]]]:
+def times(job: Job) -> Iterable[tuple[tuple[int, str, str, str, str, int], tuple[int]]]:
     """What a job adds to the histograms: nothing until it has ended."""
     if job.status not in _ENDED or job.wait_us is None:
         return []
-    start, queue, kind, status = job.created_at, job.queue, job.kind, job.status
-    hour, day = start - start % HOUR_US, start - start % DAY_US
-    shares = []
-    for what, duration in (("wait", job.wait_us), ("run", job.run_us)):
-        if duration is not None:
-            bin_ = bin_of(duration)
-            shares += [
-                (("hour", hour, queue, kind, status, what, bin_), (1,)),
-                (("day", day, queue, kind, status, what, bin_), (1,)),
-            ]
+    hour, queue, kind, status = job.created_at - job.created_at % HOUR_US, job.queue, job.kind, job.status
+    shares: list[tuple[tuple[int, str, str, str, str, int], tuple[int]]] = [
+        ((hour, queue, kind, status, "wait", bin_of(job.wait_us)), (1,))
+    ]
+    if job.run_us is not None:
+        shares.append(((hour, queue, kind, status, "run", bin_of(job.run_us)), (1,)))
     return shares
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -145,6 +145,11 @@ class Inline:
         if key not in one.known:
             one.known[key] = writer.load(one.group.root.table, [(key,)]).get((key,))
         return in_table(one.known[key])
+
+    def learn(self, name: str, rows: Mapping[Any, Any]) -> None:
+        """Remember rows of an entity that were just read."""
+        if self._active is not None and name in self._roots:
+            self._roots[name].known.update(rows)
 
     def _load(self, writer: Writer, head: int) -> dict[str, list[_Moving]]:
         """Find the groups that can move with every append, bring them to the head, detach all others."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -458,11 +458,15 @@ class Projections:
                     self._refuse_unreliable(name, checkpoints(writer, head))
 
     def row(self, tx: Tx, name: str, key: Any) -> Any:
-        """A row of an entity by its key, as a transaction sees it after `bring`; None when there is none."""
-        reader = tx.reader
-        if self._inline.moves(tx.transaction.writer, tx.transaction.head.position, name):
-            return self._inline.row(tx.transaction.writer, name, key)
-        return reader.load(self.projection(name).table, [(key,)]).get((key,))
+        """A row of an entity by its key, as it was at the last `bring` of a transaction; None when there is none."""
+        writer = tx.transaction.writer
+        if self._inline.moves(writer, tx.transaction.head.position, name):
+            return self._inline.row(writer, name, key)
+        return writer.load(self.projection(name).table, [(key,)]).get((key,))
+
+    def learn(self, name: str, rows: Mapping[Any, Any]) -> None:
+        """Remember rows of an entity by their keys, which this transaction has just read and not touched."""
+        self._inline.learn(name, rows)
 
     def ensure(self, name: str, stored: dict[str, Checkpoint] | None = None) -> None:
         """Bring a projection to the head if it is live, lags, and may be written here."""

@@ -31,14 +31,16 @@ from eventlog.events.jobs import (
     RetryPolicy,
 )
 from eventlog.ids import floor_of, uuid7
-from eventlog.log import EventLog, Tx
+from eventlog.log import Events, Tx
+from eventlog.projection.manager import Projections
 from eventlog.repositories.base import Repository
 from eventlog.repositories.job_rules import ENDED, PENDING, STATUSES, Rung, after_crash, after_failure, refusal, retry
-from eventlog.store.base import Durability, Filter, QueryReader, Record, Selection
+from eventlog.store.base import MAX_POSITION, Durability, Filter, QueryReader, Record, Selection
 from projections.job_attempts import JobAttempt
 from projections.job_attempts import projections as _attempts
 from projections.jobs import Job
 from projections.jobs import projections as _jobs
+from projections.workers import Queue
 from projections.workers import projections as _workers
 
 JOBS, COUNTS = _jobs
@@ -93,6 +95,50 @@ class Done(NamedTuple):
     claimed: list[Job]
 
 
+class _Desk:
+    """Jobs as one write transaction sees and changes them. What it appends is written when it is looked at again."""
+
+    def __init__(self, tx: Tx, projections: Projections) -> None:
+        self.tx = tx
+        self._projections = projections
+        self._touched: set[str] = set()
+        projections.bring(tx, "jobs", "queues")
+        self.reader: QueryReader = tx.transaction.writer
+
+    def append(self, job_id: str, events: Events, **options: Any) -> None:
+        """Append to a job's stream."""
+        self.tx.append(f"job-{job_id}", events, **options)
+        self._touched.add(job_id)
+
+    def find(self, job_id: str) -> Job | None:
+        """A job, or None."""
+        if job_id in self._touched:
+            self.settle()
+        job: Job | None = self._projections.row(self.tx, "jobs", _checked(job_id))
+        return job
+
+    def row(self, job_id: str) -> Job:
+        """A job. Raises NotFound."""
+        job = self.find(job_id)
+        if job is None:
+            raise _no_job(job_id)
+        return job
+
+    def queue(self, name: str) -> Queue | None:
+        """What was said about a queue, or None."""
+        queue: Queue | None = self._projections.row(self.tx, "queues", name)
+        return queue
+
+    def knows(self, jobs: Iterable[Job]) -> None:
+        """Remember rows that were just read here, and not touched yet."""
+        self._projections.learn("jobs", {job.job_id: job for job in jobs})
+
+    def settle(self) -> None:
+        """Bring the tables to what was appended."""
+        self._projections.bring(self.tx, "jobs", "queues")
+        self._touched.clear()
+
+
 class JobsRepository(Repository):
     """Commands and queries for jobs."""
 
@@ -118,60 +164,30 @@ class JobsRepository(Repository):
             raise InvalidInput(f"a job is {', '.join(NewJob.__struct_fields__)}: {error}") from error
         job_id = uuid7()
         event = _enqueued(new)
-        log = self._log
 
-        def work(tx: Tx) -> Job:
-            if new.key is not None and (first := _first_of(tx, new.key, event)) is not None:
-                return self._row(tx, first)
-            if new.unique_key is not None and (other := self._holder(tx, new.unique_key)) is not None:
-                if if_exists == "return":
-                    return other
-                raise Conflict(
-                    f"job {other.job_id} has the unique key {new.unique_key!r} and is {other.status}",
-                    job_id=other.job_id,
-                )
-            tx.append(f"job-{job_id}", event, expect=0, key=new.key)
-            return self._row(tx, job_id)
+        def work(desk: _Desk) -> Job:
+            return desk.row(_enqueue(desk, job_id, new, event, if_exists=if_exists))
 
-        return self._decide(log, work, durability)
+        return self._decide(work, durability)
 
     def enqueue_many(self, jobs: Iterable[NewJob], *, durability: Durability = "full") -> builtins.list[str]:
         """Enqueue jobs, all or none; returns their ids. Those whose key was used before keep their first id."""
         log = self._log
         events = [(uuid7(), new, _enqueued(new)) for new in jobs]
-        prepared = [
-            log.prepare(f"job-{job_id}", event, expect=0)
-            for job_id, new, event in events
-            if new.key is None and new.unique_key is None
-        ]
+        plain = [(job_id, event) for job_id, new, event in events if new.key is None and new.unique_key is None]
+        prepared = [log.prepare(f"job-{job_id}", event, expect=0) for job_id, event in plain]
 
         def work(tx: Tx) -> builtins.list[str]:
             tx.transaction.append_all(prepared)
-            ids = []
-            for job_id, new, event in events:
-                found = None
-                if new.key is not None or new.unique_key is not None:
-                    self._bring(tx)
-                    found = self._append_guarded(tx, job_id, new, event)
-                ids.append(found or job_id)
-            return ids
+            if len(plain) == len(events):
+                return [job_id for job_id, _ in plain]
+            desk = _Desk(tx, self._tables)
+            return [
+                job_id if new.key is None and new.unique_key is None else _enqueue(desk, job_id, new, event)
+                for job_id, new, event in events
+            ]
 
         return log.decide(work, durability=durability)
-
-    def _append_guarded(self, tx: Tx, job_id: str, new: NewJob, event: JobEnqueued) -> str | None:
-        if new.key is not None and (first := _first_of(tx, new.key, event)) is not None:
-            return first
-        if new.unique_key is not None and (other := self._holder(tx, new.unique_key)) is not None:
-            raise Conflict(
-                f"job {other.job_id} has the unique key {new.unique_key!r} and is {other.status}", job_id=other.job_id
-            )
-        tx.append(f"job-{job_id}", event, expect=0, key=new.key)
-        return None
-
-    def _holder(self, tx: Tx, unique_key: str) -> Job | None:
-        where = [Filter("unique_key", "=", unique_key), Filter("status", "in", PENDING)]
-        found = tx.reader.select(JOBS.table, where, limit=1)
-        return found[0] if found else None
 
     # claiming
 
@@ -191,68 +207,27 @@ class JobsRepository(Repository):
         for longer than ``lease_us`` may lose them. Where nothing waits nobody is kept from writing.
         """
         wish = _Wish(worker_id, queues, kinds, _between(limit, 1, MAX_AT_ONCE, "limit"), lease_us)
-        log = self._log
         self._fresh(JOBS)
-        with log.reader() as reader:
-            if not self._would_claim(reader, wish):
-                if self._projections is not None:
-                    self._projections.require("jobs")
-                return []
-        return self._decide(log, lambda tx: self._claim(tx, wish), durability)
-
-    def _would_claim(self, reader: QueryReader, wish: _Wish) -> bool:
-        now = now_us()
-        for queue in _queues(reader, wish.queues):
-            held = reader.load(QUEUES.table, [(queue,)]).get((queue,))
-            if not (held and held.paused) and _ready(reader, queue, wish.kinds, now, 1):
-                return True
-        return False
-
-    def _claim(self, tx: Tx, wish: _Wish) -> builtins.list[Job]:
-        now = now_us()
-        claimed: list[str] = []
-        for queue in _queues(tx.reader, wish.queues):
-            room = wish.limit - len(claimed)
-            held = self._projections.row(tx, "queues", queue) if self._projections is not None else None
-            if held is not None:
-                if held.paused:
-                    continue
-                if held.max_running is not None:
-                    room = min(room, held.max_running - _running(tx.reader, queue))
-            claimed += self._claim_from(tx, queue, wish, room, now)
-            if len(claimed) == wish.limit:
-                break
-        return [self._row(tx, job_id) for job_id in claimed]
-
-    def _claim_from(self, tx: Tx, queue: str, wish: _Wish, room: int, now: int) -> builtins.list[str]:
-        claimed: list[str] = []
-        while len(claimed) < room:
-            found = _ready(tx.reader, queue, wish.kinds, now, room - len(claimed))
-            for job in found:
-                if job.expires_at is not None and job.expires_at < now:
-                    tx.append(f"job-{job.job_id}", JobExpired())
-                else:
-                    event = JobStarted(attempt=job.attempt + 1, worker_id=wish.worker_id, lease_us=wish.lease_us)
-                    tx.append(f"job-{job.job_id}", event, occurred_at=max(now, job.updated_at))
-                    claimed.append(job.job_id)
-            if not found:
-                break
-            self._bring(tx)
-        return claimed
+        with self._log.reader() as reader:
+            waits = _would_claim(reader, wish)
+        if not waits:
+            self._tables.require("jobs")
+            return []
+        return self._decide(lambda desk: _claim(desk, wish), durability)
 
     # while it runs, and how it ends
 
     def progress(self, job_id: str, token: int, done: int, total: int | None = None, message: str = "") -> Job:
         """Say how far an attempt is. Raises LateResult when it is not this claim's any more."""
 
-        def work(tx: Tx) -> Job | None:
-            job = self._owned(tx, job_id, token)
-            if job is None:
+        def work(desk: _Desk) -> Job | None:
+            job = desk.row(job_id)
+            if not _is_owned(desk, job, token):
                 return None
-            tx.append(_stream(job_id), JobProgressed(attempt=job.attempt, done=done, total=total, message=message))
-            return self._row(tx, job_id)
+            desk.append(job_id, JobProgressed(attempt=job.attempt, done=done, total=total, message=message))
+            return desk.row(job_id)
 
-        return _ours(self._decide(self._log, work, "process"), job_id, token)
+        return _ours(self._decide(work, "process"), job_id, token)
 
     def complete(self, job_id: str, token: int, result: Any = None, *, durability: Durability = "full") -> Job:
         """End an attempt as a success. Saying it twice is saying it once. Raises LateResult, NotFound."""
@@ -274,11 +249,13 @@ class JobsRepository(Repository):
         """`complete`, and in the same transaction `claim` up to ``limit`` others."""
         wish = _Wish(worker_id, queues, kinds, _between(limit, 0, MAX_AT_ONCE, "limit"), lease_us)
 
-        def work(tx: Tx) -> tuple[Job | None, builtins.list[Job]]:
-            job = self._complete(tx, job_id, token, result)
-            return job, self._claim(tx, wish) if limit and job is not None else []
+        def work(desk: _Desk) -> tuple[Job | None, builtins.list[Job]]:
+            if not _succeed(desk, job_id, token, result):
+                return None, []
+            claimed = _claim(desk, wish) if limit else []
+            return desk.row(job_id), claimed
 
-        job, claimed = self._decide(self._log, work, durability)
+        job, claimed = self._decide(work, durability)
         return Done(_ours(job, job_id, token), claimed)
 
     def complete_many(
@@ -287,26 +264,11 @@ class JobsRepository(Repository):
         """`complete` for (job id, token, result) of several jobs in one transaction; None where it came too late."""
         ended = list(results)
 
-        def work(tx: Tx) -> builtins.list[Job | None]:
-            late = {job_id for job_id, token, result in ended if not self._succeed(tx, job_id, token, result)}
-            return [None if job_id in late else self._row(tx, job_id) for job_id, _, _ in ended]
+        def work(desk: _Desk) -> builtins.list[Job | None]:
+            ours = [_succeed(desk, job_id, token, result) for job_id, token, result in ended]
+            return [desk.row(job_id) if mine else None for mine, (job_id, _, _) in zip(ours, ended, strict=True)]
 
-        return self._decide(self._log, work, durability)
-
-    def _complete(self, tx: Tx, job_id: str, token: int, result: Any) -> Job | None:
-        return self._row(tx, job_id) if self._succeed(tx, job_id, token, result) else None
-
-    def _succeed(self, tx: Tx, job_id: str, token: int, result: Any) -> bool:
-        job = self._row(tx, job_id)
-        if job.status == "completed" and job.token == token:
-            return True
-        if not self._is_owned(tx, job, token, "succeeded", result):
-            return False
-        tx.append(
-            _stream(job_id),
-            JobSucceeded(attempt=job.attempt, worker_id=job.worker_id or "", duration_us=_duration(job), result=result),
-        )
-        return True
+        return self._decide(work, durability)
 
     def fail(
         self,
@@ -383,30 +345,14 @@ class JobsRepository(Repository):
         follow: Callable[[Job], builtins.list[Event]],
         detail: Any = None,
     ) -> Job:
-        def work(tx: Tx) -> Job | None:
-            job = self._owned(tx, job_id, token, outcome, detail)
-            if job is None:
+        def work(desk: _Desk) -> Job | None:
+            job = desk.row(job_id)
+            if not _is_owned(desk, job, token, outcome, detail):
                 return None
-            tx.append(_stream(job_id), follow(job))
-            return self._row(tx, job_id)
+            desk.append(job_id, follow(job))
+            return desk.row(job_id)
 
-        return _ours(self._decide(self._log, work), job_id, token)
-
-    def _owned(self, tx: Tx, job_id: str, token: int, outcome: Outcome | None = None, detail: Any = None) -> Job | None:
-        job = self._row(tx, job_id)
-        return job if self._is_owned(tx, job, token, outcome, detail) else None
-
-    def _is_owned(self, tx: Tx, job: Job, token: int, outcome: Outcome | None, detail: Any) -> bool:
-        """Whether a claim is the job's present one; what an older one says about the end is kept as evidence."""
-        if job.status == "processing" and job.token == token:
-            return True
-        stream = f"job-{job.job_id}"
-        rows = tx.reader.records(token - 1, token, Selection(streams=(stream,))) if 0 < token < FOREVER else []
-        if not rows or rows[0][3] != "job.started":
-            raise InvalidInput(f"{token} is no claim of job {job.job_id}")
-        if outcome is not None:
-            tx.append(stream, JobLateResultDiscarded(token=token, outcome=outcome, detail=detail))
-        return False
+        return _ours(self._decide(work), job_id, token)
 
     # recovery
 
@@ -425,13 +371,13 @@ class JobsRepository(Repository):
         """
         wanted = list(claims)
 
-        def work(tx: Tx) -> builtins.list[Job]:
+        def work(desk: _Desk) -> builtins.list[Job]:
             now = now_us()
             taken = []
             for stream, event in also:
-                tx.append(stream, event)
+                desk.tx.append(stream, event)
             for job_id, token in wanted:
-                job = self._find(tx, job_id)
+                job = desk.find(job_id)
                 if job is None or job.status != "processing" or job.token != token:
                     continue
                 event = JobCrashed(
@@ -441,39 +387,39 @@ class JobsRepository(Repository):
                     rung=rung,
                     evidence=evidence,
                 )
-                tx.append(_stream(job_id), after_crash(job, event, now))
+                desk.append(job_id, after_crash(job, event, now))
                 taken.append(job_id)
-            return [self._row(tx, job_id) for job_id in taken]
+            return [desk.row(job_id) for job_id in taken]
 
-        return self._decide(self._log, work)
+        return self._decide(work)
 
     # what people do
 
     def cancel(self, job_id: str, by: str = "api", reason: str = "") -> Job:
         """Cancel a job that waits or is held; of one that runs, ask for it, and its worker stops it."""
 
-        def work(tx: Tx) -> Job:
-            job = self._row(tx, job_id)
+        def work(desk: _Desk) -> Job:
+            job = desk.row(job_id)
             if job.status in ("queued", "held"):
-                tx.append(_stream(job_id), JobCancelled(by=by, reason=reason))
+                desk.append(job_id, JobCancelled(by=by, reason=reason))
             elif job.status != "processing":
                 raise refusal(job, "cancelled")
             elif job.cancel_requested_by is None:
-                tx.append(_stream(job_id), JobCancelRequested(by=by, reason=reason))
-            return self._row(tx, job_id)
+                desk.append(job_id, JobCancelRequested(by=by, reason=reason))
+            return desk.row(job_id)
 
-        return self._decide(self._log, work)
+        return self._decide(work)
 
     def retry(self, job_id: str, by: str = "api", *, reset_failures: bool = False, force: bool = False) -> Job:
         """Run a job again that failed, was cancelled, expired or is held; ``force``: also one that completed."""
 
-        def work(tx: Tx) -> Job:
-            job = self._row(tx, job_id)
+        def work(desk: _Desk) -> Job:
+            job = desk.row(job_id)
             if events := retry(job, now_us(), by, reset_failures=reset_failures, force=force):
-                tx.append(_stream(job_id), events)
-            return self._row(tx, job_id)
+                desk.append(job_id, events)
+            return desk.row(job_id)
 
-        return self._decide(self._log, work)
+        return self._decide(work)
 
     def change(
         self,
@@ -488,25 +434,25 @@ class JobsRepository(Repository):
         if run_at is None and priority is None and queue is None:
             raise InvalidInput("say what to change: run_at, priority or queue")
 
-        def work(tx: Tx) -> Job:
-            job = self._row(tx, job_id)
+        def work(desk: _Desk) -> Job:
+            job = desk.row(job_id)
             if job.status != "queued":
                 raise refusal(job, "queued", "only what waits can be put elsewhere")
-            tx.append(_stream(job_id), JobChanged(by=by, run_at=run_at, priority=priority, queue=queue))
-            return self._row(tx, job_id)
+            desk.append(job_id, JobChanged(by=by, run_at=run_at, priority=priority, queue=queue))
+            return desk.row(job_id)
 
-        return self._decide(self._log, work)
+        return self._decide(work)
 
     def delete(self, job_id: str, reason: str = "deleted") -> None:
         """Take a job that ended out of the tables; its events and statistics stay."""
 
-        def work(tx: Tx) -> None:
-            job = self._row(tx, job_id)
+        def work(desk: _Desk) -> None:
+            job = desk.row(job_id)
             if job.status not in ENDED:
                 raise refusal(job, "purged", "cancel it first")
-            tx.append(_stream(job_id), JobPurged(reason=reason))
+            desk.append(job_id, JobPurged(reason=reason))
 
-        self._decide(self._log, work)
+        self._decide(work)
 
     def purge(
         self, ended_before: int, statuses: Sequence[str] = ENDED, *, reason: str = "retention", dry_run: bool = False
@@ -516,7 +462,6 @@ class JobsRepository(Repository):
         if wrong := [status for status in statuses if status not in ENDED]:
             raise InvalidInput(f"only jobs that ended are purged, not those {wrong[0]}")
         table = self._fresh(JOBS)
-        log = self._log
         count = 0
         for status in statuses:
             # Ids sort by the time at which they were made, and no job ended before that.
@@ -526,18 +471,12 @@ class JobsRepository(Repository):
                 Filter("ended_at", "<", ended_before),
             )
             if dry_run:
-                with log.reader() as reader:
+                with self._log.reader() as reader:
                     count += reader.count(table, where)
                 continue
-            while purged := self._decide(log, partial(self._purge, where, reason)):
+            while purged := self._decide(partial(_purge, where, reason)):
                 count += purged
         return count
-
-    def _purge(self, where: Sequence[Filter], reason: str, tx: Tx) -> int:
-        found = tx.reader.select(JOBS.table, where, order=("job_id",), limit=MAX_AT_ONCE)
-        for job in found:
-            tx.append(f"job-{job.job_id}", JobPurged(reason=reason))
-        return len(found)
 
     def cleanup(self, older_than: int) -> int:
         """Take all jobs out of the tables that ended before a time (µs)."""
@@ -647,28 +586,15 @@ class JobsRepository(Repository):
 
     # in a transaction
 
-    def _decide(self, log: EventLog, work: Callable[[Tx], T], durability: Durability = "full") -> T:
-        def run(tx: Tx) -> T:
-            self._bring(tx)
-            return work(tx)
+    @property
+    def _tables(self) -> Projections:
+        assert self._projections is not None  # noqa: S101 - only the past has none, and it takes no commands
+        return self._projections
 
-        return log.decide(run, durability=durability)
-
-    def _bring(self, tx: Tx) -> None:
-        if self._projections is not None:
-            self._projections.bring(tx, "jobs", "queues")
-
-    def _find(self, tx: Tx, job_id: str) -> Job | None:
-        assert self._projections is not None  # noqa: S101
-        self._bring(tx)
-        job: Job | None = self._projections.row(tx, "jobs", _checked(job_id))
-        return job
-
-    def _row(self, tx: Tx, job_id: str) -> Job:
-        job = self._find(tx, job_id)
-        if job is None:
-            raise _no_job(job_id)
-        return job
+    def _decide(self, work: Callable[[_Desk], T], durability: Durability = "full") -> T:
+        log = self._log
+        tables = self._tables
+        return log.decide(lambda tx: work(_Desk(tx, tables)), durability=durability)
 
 
 class _Wish(NamedTuple):
@@ -679,6 +605,106 @@ class _Wish(NamedTuple):
     kinds: Sequence[str] | None
     limit: int
     lease_us: int
+
+
+def _enqueue(
+    desk: _Desk, job_id: str, new: NewJob, event: JobEnqueued, if_exists: Literal["raise", "return"] = "raise"
+) -> str:
+    """Enqueue a job that may be there already; returns its id."""
+    if new.key is not None and (first := _first_of(desk.tx, new.key, event)) is not None:
+        return first
+    if new.unique_key is not None:
+        desk.settle()
+        where = [Filter("unique_key", "=", new.unique_key), Filter("status", "in", PENDING)]
+        for other in desk.reader.select(JOBS.table, where, limit=1):
+            if if_exists == "return":
+                return str(other.job_id)
+            raise Conflict(
+                f"job {other.job_id} has the unique key {new.unique_key!r} and is {other.status}", job_id=other.job_id
+            )
+    desk.append(job_id, event, expect=0, key=new.key)
+    return job_id
+
+
+def _would_claim(reader: QueryReader, wish: _Wish) -> bool:
+    now = now_us()
+    for queue in _queues(reader, wish.queues):
+        held = reader.load(QUEUES.table, [(queue,)]).get((queue,))
+        if not (held and held.paused) and _ready(reader, queue, wish.kinds, now, 1):
+            return True
+    return False
+
+
+def _claim(desk: _Desk, wish: _Wish) -> builtins.list[Job]:
+    now = now_us()
+    claimed: list[str] = []
+    for queue in _queues(desk.reader, wish.queues):
+        room = wish.limit - len(claimed)
+        held = desk.queue(queue)
+        if held is not None and held.paused:
+            continue
+        if held is not None and held.max_running is not None:
+            desk.settle()
+            room = min(room, held.max_running - _running(desk.reader, queue))
+        claimed += _claim_from(desk, queue, wish, room, now)
+        if len(claimed) == wish.limit:
+            break
+    return [desk.row(job_id) for job_id in claimed]
+
+
+def _claim_from(desk: _Desk, queue: str, wish: _Wish, room: int, now: int) -> builtins.list[str]:
+    claimed: list[str] = []
+    while len(claimed) < room:
+        found = _ready(desk.reader, queue, wish.kinds, now, room - len(claimed))
+        desk.knows(found)
+        expired = 0
+        for job in found:
+            if job.expires_at is not None and job.expires_at < now:
+                desk.append(job.job_id, JobExpired())
+                expired += 1
+            else:
+                event = JobStarted(attempt=job.attempt + 1, worker_id=wish.worker_id, lease_us=wish.lease_us)
+                desk.append(job.job_id, event, occurred_at=now)
+                claimed.append(job.job_id)
+        if not expired:
+            break
+        desk.settle()
+    return claimed
+
+
+def _succeed(desk: _Desk, job_id: str, token: int, result: Any) -> bool:
+    """End an attempt as a success; False when it came too late."""
+    job = desk.row(job_id)
+    if job.status == "completed" and job.token == token:
+        return True
+    if not _is_owned(desk, job, token, "succeeded", result):
+        return False
+    event = JobSucceeded(attempt=job.attempt, worker_id=job.worker_id or "", duration_us=_duration(job), result=result)
+    desk.append(job_id, event)
+    return True
+
+
+def _is_owned(desk: _Desk, job: Job, token: int, outcome: Outcome | None = None, detail: Any = None) -> bool:
+    """Whether a claim is the job's present one; what an older one says about the end is kept as evidence."""
+    if job.status == "processing" and job.token == token:
+        return True
+    given = isinstance(token, int) and 0 < token <= MAX_POSITION
+    where = Selection(streams=(f"job-{job.job_id}",))
+    rows = desk.tx.reader.records(token - 1, token, where) if given else []
+    if not rows or rows[0][3] != "job.started":
+        raise InvalidInput(f"{token!r} is no claim of job {job.job_id}")
+    if outcome is not None:
+        desk.append(job.job_id, JobLateResultDiscarded(token=token, outcome=outcome, detail=detail))
+    return False
+
+
+def _purge(where: Sequence[Filter], reason: str, desk: _Desk) -> int:
+    found = desk.reader.select(JOBS.table, where, order=("job_id",), limit=MAX_AT_ONCE)
+    desk.knows(found)
+    for job in found:
+        desk.append(job.job_id, JobPurged(reason=reason))
+    desk.settle()
+    return len(found)
 
 
 def _queues(reader: QueryReader, queues: Sequence[str] | None) -> Sequence[str]:

@@ -263,9 +263,12 @@ class SqlWriter(SqlReader):
     def add(self, table: Table, deltas: Sequence[Values]) -> None:
         if not deltas:
             return
-        self.executemany(add_sql(table), deltas)
+        if len(deltas) == 1:
+            self.execute(add_sql(table), deltas[0])
+        else:
+            self.executemany(add_sql(table), deltas)
         first = len(table.key)
-        fallen = [row[:first] for row in deltas if any(number < 0 for number in row[first:])]
+        fallen = [row[:first] for row in deltas if min(row[first:]) < 0]
         if fallen:
             self.executemany(f"DELETE FROM {quoted(table.name)} WHERE {key_is(table)} AND {zeros(table)}", fallen)
 
