@@ -25,7 +25,6 @@ Position = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Expectation = Literal["any", "none", "exists"] | Position
 JsonObject = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
-NOTHING = Raw(b"{}")
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +38,7 @@ class NewEvent(_Body, frozen=True, kw_only=True):
     """An event to append: its tag, and its JSON object."""
 
     type: str
-    data: JsonObject = NOTHING
+    data: JsonObject | UnsetType = UNSET
 
 
 class NewAppend(_Body, frozen=True, kw_only=True):
@@ -50,7 +49,7 @@ class NewAppend(_Body, frozen=True, kw_only=True):
 
     stream: str
     type: str | None = None
-    data: JsonObject = NOTHING
+    data: JsonObject | UnsetType = UNSET
     events: list[NewEvent] = []
     expect: Expectation = "any"
     key: str | None = None
@@ -378,7 +377,7 @@ class Purge(_Body, frozen=True, kw_only=True):
     """Which jobs leave the tables: those that ended before a time."""
 
     ended_before: Count
-    statuses: list[JobStatus] = ["completed", "failed", "cancelled", "expired"]
+    statuses: tuple[JobStatus, ...] = ("completed", "failed", "cancelled", "expired")
     reason: str = "retention"
     dry_run: bool = False
 

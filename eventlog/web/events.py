@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, UnsetType
 
 from eventlog.app import Log, Past
 from eventlog.codec import from_json
@@ -88,14 +88,15 @@ def to_append(log: Log, new: NewAppend) -> Append:
     )
 
 
-def event_of(log: Log, tag: str, data: Raw) -> Event | UnknownEvent:
+def event_of(log: Log, tag: str, data: Raw | UnsetType) -> Event | UnknownEvent:
     """An event by its tag and JSON. Raises InvalidEvent."""
+    given = b"{}" if isinstance(data, UnsetType) else bytes(data)
     known = log.codec.current.get(tag)
     if known is None or known[0] == 1:
         # Kept as it was given, even fields that a newer program added; a known tag is checked when it is encoded.
-        return UnknownEvent(tag=tag, data=from_json(data))
+        return UnknownEvent(tag=tag, data=from_json(given))
     try:
-        return known[1](bytes(data))
+        return known[1](given)
     except ValueError as error:
         raise InvalidEvent(f"{tag}: {error}", tag=tag) from error
 

@@ -84,7 +84,7 @@ class Enqueued(Query, frozen=True, kw_only=True):
 class Grouped(Query, frozen=True, kw_only=True):
     """By what to count; repeated."""
 
-    by: Annotated[list[Grouping], Meta(min_length=1, max_length=3)] = ["status"]
+    by: Annotated[list[Grouping], Meta(min_length=1, max_length=3)] = msgspec.field(default_factory=lambda: ["status"])
 
 
 class Why(Query, frozen=True, kw_only=True):

@@ -172,10 +172,15 @@ def _columns(query: type[Query] | None) -> dict[str, Column]:
         return {}
     found = {}
     for field in msgspec.structs.fields(query):
-        options = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
-        many = any(typing.get_origin(option) is list for option in options)
+        many = _is_list(field.type)
         found[field.encode_name] = Column(field.encode_name, field.type, many, field.required, field.default)
     return found
+
+
+def _is_list(hint: Any) -> bool:
+    if typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
+        return any(_is_list(option) for option in typing.get_args(hint))
+    return typing.get_origin(hint) is list
 
 
 def _has_defaults(body: type) -> bool:

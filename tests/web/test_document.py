@@ -1,0 +1,68 @@
+"""The OpenAPI document: made of the same table as the routes, and true of a running server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from starlette.routing import Route
+
+import eventlog
+from eventlog.web.server import router
+from eventlog.web.service import Service
+from eventlog.web.table import DOCUMENT, OPERATIONS
+from tests.web.support import Client, Server
+
+DOC: dict[str, Any] = json.loads(DOCUMENT)
+
+
+def test_the_server_gives_the_document(client: Client) -> None:
+    answer = client.get("/api/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json == DOC
+
+
+def test_every_route_is_documented_and_everything_documented_is_a_route() -> None:
+    with eventlog.open(":memory:") as log:
+        service = Service(log, request_timeout_s=1, body_limit=1)
+        routes = router(service).routes
+        service.close()
+    routed = {
+        (re.sub(r":\w+}", "}", route.path), method)
+        for route in routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+    } - {(path, "HEAD") for path in DOC["paths"]}
+    documented = {(path, method.upper()) for path, methods in DOC["paths"].items() for method in methods}
+    assert routed == documented
+    assert len(routed) == len(OPERATIONS) == len(routes)
+
+
+def test_every_operation_has_a_name_of_its_own_and_says_what_it_does() -> None:
+    names = [one.name for one in OPERATIONS]
+    assert len(names) == len(set(names))
+    assert all(one.summary.endswith((".", "array.")) or ":" in one.summary for one in OPERATIONS)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    schemas = DOC["components"]["schemas"]
+    assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(DOC))) == set(schemas)
+
+
+def test_every_read_that_can_travel_in_time_says_so() -> None:
+    def parameters(path: str, method: str = "get") -> set[str]:
+        return {one["name"] for one in DOC["paths"][path][method].get("parameters", ())}
+
+    assert "as_of" in parameters("/api/jobs/history")
+    present = {path for path, methods in DOC["paths"].items() if "get" in methods and "as_of" not in parameters(path)}
+    assert present == {
+        "/api/events/stream", "/api/workers/silences", "/api/projections", "/api/projections/diff",
+        "/api/projections/verify", "/api/projections/{table}/explain", "/api/openapi.json", "/healthz", "/readyz", "/metrics",
+    }  # fmt: skip
+    assert not [path for path, methods in DOC["paths"].items() for method in methods if method != "get" and "as_of" in parameters(path, method)]
