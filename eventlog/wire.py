@@ -516,7 +516,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong, as RFC 9457 has it. ``type`` ends in the error's class (`eventlog.errors`), ``facts`` are its."""
+    """What went wrong, as RFC 9457 has it. ``type`` ends in the class of the error (`eventlog.errors`)."""
 
     type: str
     title: str

@@ -42,7 +42,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     help="How long a client may take to send a request.",
 )
 @pass_state
-def serve(state: State, **options: Any) -> None:
+def serve(state: State, /, **options: Any) -> None:
     """Serve the log over HTTP: append and read events, runs, jobs; a worker in any language needs nothing else."""
     if options["ssl_keyfile"] is not None and options["ssl_certfile"] is None:
         raise click.UsageError("--ssl-keyfile needs --ssl-certfile.")

@@ -46,7 +46,7 @@ class Endpoint:
         given |= operation.parse_body(await self._body(headers, receive))
         if operation.is_async:
             result = await operation.function(log=service.log, **given)
-            answer = operation.status, _to_json(result), {}
+            answer: Answer = operation.status, _to_json(result), {}
         else:
             wanted = headers.get("if-none-match")
             async with _turn(service, operation):
@@ -160,4 +160,3 @@ async def respond(send: Send, status: int, body: bytes, headers: Mapping[str, st
         raw += [(b"content-type", media.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
-

@@ -13,7 +13,7 @@ from eventlog.errors import InvalidEvent, InvalidInput
 from eventlog.events import Event, UnknownEvent
 from eventlog.log import ANY, EXISTS, NO_STREAM, Append
 from eventlog.web.operation import Operation, Query
-from eventlog.wire import Appended, Durability, Head, NewAppend, Position, StoredRecord
+from eventlog.wire import Appended, Durability, Head, NewAppend, NewEvent, Position, StoredRecord
 
 MOST_RECORDS = 1000
 EXPECTATIONS = {"any": ANY, "none": NO_STREAM, "exists": EXISTS}
@@ -74,10 +74,10 @@ def to_append(log: Log, new: NewAppend) -> Append:
     """What came over HTTP as `EventLog.append_many` takes it. Raises InvalidInput."""
     if (new.type is None) == (not new.events):
         raise InvalidInput("an append has either a type (and data), or events")
-    given = new.events or [new]
+    given = new.events if new.type is None else [NewEvent(type=new.type, data=new.data)]
     return Append(
         stream=new.stream,
-        events=[event_of(log, one.type or "", one.data) for one in given],
+        events=[event_of(log, one.type, one.data) for one in given],
         expect=EXPECTATIONS[new.expect] if isinstance(new.expect, str) else new.expect,
         key=new.key,
         occurred_at=new.occurred_at,

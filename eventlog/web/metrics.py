@@ -62,19 +62,27 @@ def _of_requests(service: Service) -> Iterator[Family]:
     metrics = service.metrics
     requests = dict(metrics.requests)
     name = "eventlog_http_requests_total"
-    yield name, "counter", "Requests by route and status.", [
-        (name, {"method": method, "route": route, "status": status}, count)
-        for (method, route, status), count in sorted(requests.items())
-    ]
+    yield (
+        name,
+        "counter",
+        "Requests by route and status.",
+        [
+            (name, {"method": method, "route": route, "status": status}, count)
+            for (method, route, status), count in sorted(requests.items())
+        ],
+    )
     yield "eventlog_http_request_seconds", "histogram", "How long requests took.", list(_histogram(service))
     outcomes: Counter[str] = Counter(dict.fromkeys((*OUTCOMES.values(), "refused", "failed"), 0))
     for (method, route, status), count in requests.items():
         if (method, route) == APPEND:
             outcomes[OUTCOMES.get(status, "failed" if status >= 500 else "refused")] += count
     name = "eventlog_http_appends_total"
-    yield name, "counter", "Appends over HTTP by outcome.", [
-        (name, {"outcome": outcome}, count) for outcome, count in outcomes.items()
-    ]
+    yield (
+        name,
+        "counter",
+        "Appends over HTTP by outcome.",
+        [(name, {"outcome": outcome}, count) for outcome, count in outcomes.items()],
+    )
     name = "eventlog_http_followers"
     yield name, "gauge", "Clients that follow the log now.", [(name, {}, service.watcher.followers)]
 
@@ -102,13 +110,19 @@ def _of_log(log: Log) -> Iterator[Family]:
     yield _one("eventlog_read_seconds", "gauge", "How long it took to ask for the head just now.", took)
     status = log.projections.status()
     name = "eventlog_projection_lag"
-    yield name, "gauge", "Positions that a projection is behind the head.", [
-        (name, {"projection": one.name}, one.lag) for one in status if one.lag is not None
-    ]
+    yield (
+        name,
+        "gauge",
+        "Positions that a projection is behind the head.",
+        [(name, {"projection": one.name}, one.lag) for one in status if one.lag is not None],
+    )
     name = "eventlog_projection_live"
-    yield name, "gauge", "1 where a projection is live: neither pinned, failed nor old.", [
-        (name, {"projection": one.name}, one.state == "live") for one in status
-    ]
+    yield (
+        name,
+        "gauge",
+        "1 where a projection is live: neither pinned, failed nor old.",
+        [(name, {"projection": one.name}, one.state == "live") for one in status],
+    )
     if "jobs" in log.projections.names():
         yield from _of_jobs(log)
     yield from _of_database(log)
@@ -117,16 +131,22 @@ def _of_log(log: Log) -> Iterator[Family]:
 def _of_jobs(log: Log) -> Iterator[Family]:
     name = "eventlog_jobs"
     counts = log.jobs.counts(("status", "queue"))
-    yield name, "gauge", "Jobs in the tables by status and queue.", [
-        (name, {"status": status, "queue": queue}, jobs) for (status, queue), jobs in counts.items()
-    ]
+    yield (
+        name,
+        "gauge",
+        "Jobs in the tables by status and queue.",
+        [(name, {"status": status, "queue": queue}, jobs) for (status, queue), jobs in counts.items()],
+    )
     now = now_us()
     waiting = [queue for (status, queue), jobs in counts.items() if status == "queued" and jobs]
     ages = {queue: age for queue in waiting if (age := oldest_us(log, queue, now)) is not None}
     name = "eventlog_jobs_oldest_waiting_seconds"
-    yield name, "gauge", "How long the oldest job of a queue could have begun.", [
-        (name, {"queue": queue}, age / 1e6) for queue, age in ages.items()
-    ]
+    yield (
+        name,
+        "gauge",
+        "How long the oldest job of a queue could have begun.",
+        [(name, {"queue": queue}, age / 1e6) for queue, age in ages.items()],
+    )
     silences = log.workers.silences()
     running = log.workers.list(status="running", limit=None)
     live = sum(1 for worker in running if silences.get(worker.worker_id, FOREVER) <= worker.lease_us)
@@ -167,16 +187,24 @@ def _of_database(log: Log) -> Iterator[Family]:
     yield _one("eventlog_pool_size", "gauge", "Connections that the pool keeps.", pool["size"])
     yield _one("eventlog_pool_in_use", "gauge", "Connections of the pool that are in use.", pool["checked_out"])
     name = "eventlog_database_connections"
-    yield name, "gauge", "Connections to the database by all programs.", [
-        (name, {"state": state}, count) for state, count in status["connections"].items()
-    ]
+    yield (
+        name,
+        "gauge",
+        "Connections to the database by all programs.",
+        [(name, {"state": state}, count) for state, count in status["connections"].items()],
+    )
     yield _one("eventlog_database_deadlocks_total", "counter", "Deadlocks of the database.", status["deadlocks"])
     name = "eventlog_table_bytes"
-    yield name, "gauge", "Size of a table with its indexes.", [
-        (name, {"table": table}, one["table_bytes"] + one["index_bytes"])
-        for table, one in status["tables"].items()
-        if one["table_bytes"] is not None
-    ]
+    yield (
+        name,
+        "gauge",
+        "Size of a table with its indexes.",
+        [
+            (name, {"table": table}, one["table_bytes"] + one["index_bytes"])
+            for table, one in status["tables"].items()
+            if one["table_bytes"] is not None
+        ],
+    )
 
 
 def _one(name: str, kind: str, text: str, value: float) -> Family:

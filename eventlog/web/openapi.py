@@ -114,7 +114,10 @@ def _responses(operation: Operation, known: dict[str, Any]) -> dict[str, Any]:
     if operation.cached:
         headers["ETag"] = {"description": "The version of the log, and of the tables.", "schema": {"type": "string"}}
     if operation.follows is not None:
-        headers["Link"] = {"description": 'The next page, where there is one: rel="next".', "schema": {"type": "string"}}
+        headers["Link"] = {
+            "description": 'The next page, where there is one: rel="next".',
+            "schema": {"type": "string"},
+        }
     if headers:
         done["headers"] = headers
     found: dict[str, Any] = {str(operation.status): done}

@@ -1,8 +1,9 @@
 """An operation of the interface: its method and path, and the function that does it, whose signature says the rest.
 
 The function's parameters are, by name: ``log``, the live log; ``ask``, the log or (``?as_of=``) its past; ``version``,
-the position that ``?as_of=`` names, or None; ``service``, what serves it; ``query``, a Struct of query parameters; ``body``, what the JSON body is;
-any other, a part of the path. What it returns is the answer, as the OpenAPI document has it.
+the position that ``?as_of=`` names, or None; ``service``, what serves it; ``query``, a Struct of query parameters;
+``body``, what the JSON body is; any other, a part of the path. What it returns is the answer, as the OpenAPI document
+has it.
 """
 
 from __future__ import annotations
@@ -185,4 +186,3 @@ def _is_list(hint: Any) -> bool:
 
 def _has_defaults(body: type) -> bool:
     return issubclass(body, msgspec.Struct) and not any(field.required for field in msgspec.structs.fields(body))
-

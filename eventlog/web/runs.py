@@ -171,17 +171,13 @@ def set_run_parameters(log: Log, run_id: int, body: Parameters) -> None:
 def log_run_metric(log: Log, run_id: int, query: Durable, body: MetricValue) -> None:
     """Log one value of a metric."""
     durability = query.durability
-    _said(
-        run_id, lambda: log.runs.metric(run_id, body.name, float(body.value), step=body.step, durability=durability)
-    )
+    _said(run_id, lambda: log.runs.metric(run_id, body.name, float(body.value), step=body.step, durability=durability))
 
 
 def log_run_message(log: Log, run_id: int, query: Durable, body: Message) -> None:
     """Log a line of text."""
     durability = query.durability
-    _said(
-        run_id, lambda: log.runs.message(run_id, body.message, body.level, body.logger, durability=durability)
-    )
+    _said(run_id, lambda: log.runs.message(run_id, body.message, body.level, body.logger, durability=durability))
 
 
 def save_run_artifact(log: Log, run_id: int, body: NewArtifact) -> None:

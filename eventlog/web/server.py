@@ -186,5 +186,3 @@ def _protocol(timeout_s: float) -> type[H11Protocol]:
                 self.transport.close()
 
     return Protocol
-
-

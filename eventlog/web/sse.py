@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 from starlette.types import Receive, Send
@@ -59,7 +60,6 @@ async def _beginning(service: Service, query: Followed, last_id: str | None) -> 
 
 
 async def _send_records(service: Service, query: Followed, position: int, send: Send) -> None:
-    log = service.log
     await send(_chunk(b"retry: 1000\n: the log from here on\n\n"))
     async with service.watcher.following():
         while True:
@@ -68,7 +68,7 @@ async def _send_records(service: Service, query: Followed, position: int, send: 
                 await send(_chunk(b": alive\n\n"))
                 continue
             while position < end:
-                position, text = await service.in_thread(lambda after=position, to=end: _page(log, query, after, to))
+                position, text = await service.in_thread(partial(_page, service.log, query, position, end))
                 if text:
                     await send(_chunk(text))
 

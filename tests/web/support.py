@@ -119,7 +119,9 @@ class Followed(NamedTuple):
 class Follower:
     """A client of Server-Sent Events."""
 
-    def __init__(self, server: Server, query: str = "", last_id: int | None = None, path: str = "/api/events/stream") -> None:
+    def __init__(
+        self, server: Server, query: str = "", last_id: int | None = None, path: str = "/api/events/stream"
+    ) -> None:
         self.connection = http.client.HTTPConnection(server.host, server.port, timeout=TIMEOUT_S)
         headers = {"authorization": f"Bearer {server.token}", "accept": "text/event-stream"}
         if last_id is not None:

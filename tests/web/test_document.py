@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from typing import Any
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, Phase, settings
-from schemathesis.checks import not_a_server_error
+from schemathesis import GenerationMode
 from starlette.routing import Route
 
 import eventlog
 from eventlog.web.server import router
 from eventlog.web.service import Service
 from eventlog.web.table import DOCUMENT, OPERATIONS
+from tests.web.fuzz import operations, send
 from tests.web.support import Client, Server
 
 DOC: dict[str, Any] = json.loads(DOCUMENT)
@@ -63,6 +61,19 @@ def test_every_read_that_can_travel_in_time_says_so() -> None:
     present = {path for path, methods in DOC["paths"].items() if "get" in methods and "as_of" not in parameters(path)}
     assert present == {
         "/api/events/stream", "/api/workers/silences", "/api/projections", "/api/projections/diff",
-        "/api/projections/verify", "/api/projections/{table}/explain", "/api/openapi.json", "/healthz", "/readyz", "/metrics",
+        "/api/projections/verify", "/api/projections/{table}/explain", "/api/openapi.json",
+        "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
-    assert not [path for path, methods in DOC["paths"].items() for method in methods if method != "get" and "as_of" in parameters(path, method)]
+    assert not [
+        path
+        for path, methods in DOC["paths"].items()
+        for method in methods
+        if method != "get" and "as_of" in parameters(path, method)
+    ]
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["as documented", "otherwise"])
+def test_no_request_makes_the_server_fail(server: Server, mode: GenerationMode) -> None:
+    """Every operation: answers are as documented, and none is a 500. `tests/long/test_http.py` sends more."""
+    sent = [send(server, operation, mode, 3, derandomize=True) for operation in operations(DOC)]
+    assert sum(sent) > len(sent)

@@ -76,7 +76,9 @@ def test_a_type_that_the_log_knows_has_to_decode(client: Client) -> None:
     refused = client.post("/api/events", {"stream": "run-900000", "type": "run.started", "data": {"command": 7}})
     assert refused.status == 422
     assert "command" in refused.json["detail"]
-    client.made("/api/events", {"stream": "project-over-http", "type": "project.added", "data": {"note": "n", "new": 1}})
+    client.made(
+        "/api/events", {"stream": "project-over-http", "type": "project.added", "data": {"note": "n", "new": 1}}
+    )
     assert client.get("/api/projects/over-http").json["note"] == "n"
     assert client.get("/api/streams/project-over-http").json[0]["data"] == {"note": "n", "new": 1}
 

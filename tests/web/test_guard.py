@@ -1,4 +1,4 @@
-"""What stands before every operation: host, origin, token, sizes, times, and errors that tell nothing they should not."""
+"""What stands before every operation: host, origin, token, sizes, times, and errors that tell no secret."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def test_health_needs_no_token(client: Client) -> None:
     assert client.get("/readyz", authorization="").json == {"ready": True, "problems": []}
 
 
-@pytest.mark.parametrize("path", ["/api/head", "/api/jobs/history", "/api/openapi.json", "/metrics", "/nothing", "/api/events/stream"])
+@pytest.mark.parametrize(
+    "path", ["/api/head", "/api/jobs/history", "/api/openapi.json", "/metrics", "/nothing", "/api/events/stream"]
+)
 @pytest.mark.parametrize("given", ["", "Bearer wrong", "Basic {token}", "Bearer", "Bearer {token}x", "Bearer ünï"])
 def test_without_the_token_nothing_is_told(server: Server, client: Client, path: str, given: str) -> None:
     refused = client.get(path, authorization=given.format(token=server.token))
@@ -69,8 +71,8 @@ def test_without_the_token_nothing_is_written(server: Server) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:{port}", "localhost", "127.0.0.1:1", "localhost:{port}.evil.example", "127.0.0.2:{port}",
-     "[::2]:{port}", "other.example", "", "localhost:{port}, evil.example"],
+    ["evil.example", "evil.example:{port}", "localhost", "127.0.0.1:1", "localhost:{port}.evil.example",
+     "127.0.0.2:{port}", "[::2]:{port}", "other.example", "", "localhost:{port}, evil.example"],
 )  # fmt: skip
 def test_another_host_is_refused_before_anything_else(server: Server, host: str) -> None:
     given = host.format(port=server.port)
@@ -78,7 +80,10 @@ def test_another_host_is_refused_before_anything_else(server: Server, host: str)
     assert status(raw) == 421
 
 
-@pytest.mark.parametrize("host", ["LOCALHOST:{port}", "127.0.0.1:{port}", "[::1]:{port}", "log.example", "log.example:{port}", "other.example:8443"])
+@pytest.mark.parametrize(
+    "host",
+    ["LOCALHOST:{port}", "127.0.0.1:{port}", "[::1]:{port}", "log.example", "log.example:{port}", "other.example:8443"],
+)
 def test_names_of_this_server_are_answered(server: Server, client: Client, host: str) -> None:
     assert client.get("/api/head", host=host.format(port=server.port)).status == 200
 
@@ -90,7 +95,9 @@ def test_no_host_or_two_are_refused(server: Server) -> None:
     assert status(send_raw(server, two)) in (400, 421)
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost", "http://localhost:1", "file://", "x"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost", "http://localhost:1", "file://", "x"]
+)
 def test_pages_of_other_origins_cannot_write(server: Server, origin: str) -> None:
     client = Client(server)
     event = {"stream": "note-1", "type": "note.taken"}
@@ -132,8 +139,8 @@ def test_a_form_cannot_write(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"", b"nul", b'{"stream": "a-1", "type": "note.taken", "data": {"x": NaN}}', b"\xff\xfe", b'{"stream":"\xff"}',
-     b'{"stream":"a-1","type":"note.taken"}{"stream":"a-1"}'],
+    [b"{", b"", b"nul", b'{"stream": "a-1", "type": "note.taken", "data": {"x": NaN}}', b"\xff\xfe",
+     b'{"stream":"\xff"}', b'{"stream":"a-1","type":"note.taken"}{"stream":"a-1"}'],
 )  # fmt: skip
 def test_malformed_json_is_refused(client: Client, body: bytes) -> None:
     refused = client.request("POST", "/api/events", body)
@@ -214,7 +221,9 @@ def test_a_client_that_goes_away_half_way_does_no_harm(server: Server, client: C
     assert client.get("/healthz").status == 200
 
 
-@pytest.mark.parametrize("raw", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0" * 50 + b"\r\n\r\n"])
+@pytest.mark.parametrize(
+    "raw", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0" * 50 + b"\r\n\r\n"]
+)
 def test_what_is_no_http_is_refused(server: Server, client: Client, raw: bytes) -> None:
     assert send_raw(server, raw, wait_s=3)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 421", b"")
     assert client.get("/healthz").status == 200
@@ -223,7 +232,8 @@ def test_what_is_no_http_is_refused(server: Server, client: Client, raw: bytes) 
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
     [("GET", "/api/nothing", 404), ("GET", "/", 404), ("GET", "/api/head/", 404), ("DELETE", "/api/head", 405),
-     ("PUT", "/api/events", 405), ("TRACE", "/api/head", 405), ("GET", "/api/../healthz", 404), ("GET", "/api/runs/%ff", 404)],
+     ("PUT", "/api/events", 405), ("TRACE", "/api/head", 405), ("GET", "/api/../healthz", 404),
+     ("GET", "/api/runs/%ff", 404)],
 )  # fmt: skip
 def test_what_is_not_there(client: Client, method: str, path: str, expected: int) -> None:
     refused = client.request(method, path)
@@ -247,7 +257,12 @@ def test_a_body_where_none_belongs_is_refused(client: Client) -> None:
 
 def test_every_error_has_a_status_and_tells_no_path() -> None:
     for name, cls in vars(errors).items():
-        if isinstance(cls, type) and issubclass(cls, errors.EventLogError) and name != "WrongExpectedVersion" and name != "KeyReused":
+        if (
+            isinstance(cls, type)
+            and issubclass(cls, errors.EventLogError)
+            and name != "WrongExpectedVersion"
+            and name != "KeyReused"
+        ):
             code, body, _ = answer(cls("it is at /srv/secret/log.db"), hidden="/srv/secret/log.db")
             assert 400 <= code < 600
             assert b"/srv/secret" not in body, name

@@ -67,7 +67,9 @@ def test_a_retry_is_as_it_is_documented(client: Client) -> None:
 def test_the_whole_life_of_a_worker(client: Client) -> None:
     queue = a_queue()
     worker = register(client, queues=[queue], lease_us=60_000_000)
-    ids = client.made("/api/jobs/batch", {"jobs": [{"kind": "sum", "queue": queue, "args": {"n": n}} for n in (1, 2, 3)]})
+    ids = client.made(
+        "/api/jobs/batch", {"jobs": [{"kind": "sum", "queue": queue, "args": {"n": n}} for n in (1, 2, 3)]}
+    )
     assert len(ids["job_ids"]) == 3
     (job,) = claim(client, queue, worker)
     assert (job["status"], job["worker_id"], job["attempt"]) == ("processing", worker, 1)
@@ -203,7 +205,14 @@ def test_queues_are_paused_limited_and_resumed(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{"kind": ""}, {"kind": "k", "max_retries": -1}, {"kind": "k", "args": []}, {"kind": "k", "priority": 2**64}, {}, []],
+    [
+        {"kind": ""},
+        {"kind": "k", "max_retries": -1},
+        {"kind": "k", "args": []},
+        {"kind": "k", "priority": 2**64},
+        {},
+        [],
+    ],
 )
 def test_a_job_that_cannot_be_is_refused(client: Client, body: Any) -> None:
     refused = client.post("/api/jobs", body)

@@ -16,7 +16,9 @@ def start(client: Client, **fields: Any) -> int:
 
 
 def test_the_life_of_a_run(client: Client) -> None:
-    run = client.made("/api/runs", {"command": "make test", "project_id": "p", "tags": {"a": "b"}, "started_at": 5_000_000})
+    run = client.made(
+        "/api/runs", {"command": "make test", "project_id": "p", "tags": {"a": "b"}, "started_at": 5_000_000}
+    )
     assert (run["status"], run["started_at"], run["tags"]) == ("running", 5_000_000, {"a": "b"})
     assert run["pid"] is None  # the server's own is nobody's business
     at = f"/api/runs/{run['run_id']}"

@@ -68,7 +68,9 @@ def test_what_cannot_be_followed_is_refused(client: Client) -> None:
 def test_line_breaks_in_stored_json_stay_inside_their_event(server: Server, client: Client) -> None:
     with eventlog.open(server.token_file.removesuffix(".token")) as log:
         encoded = log.codec.encode_raw("note.taken", 1, b'{\r\n"text": "a\\nb",\n"n": 1\r}')
-        log.decide(lambda tx: tx.transaction.append(("note-3", [encoded], eventlog.ANY, None, 1, None, None, None, None)))
+        log.decide(
+            lambda tx: tx.transaction.append(("note-3", [encoded], eventlog.ANY, None, 1, None, None, None, None))
+        )
         position = log.head().position
     follower = Follower(server, f"after={position - 1}")
     (arrived,) = follower.take(1)
@@ -126,7 +128,9 @@ def test_a_signal_ends_a_server_that_is_followed(tmp_path: Path) -> None:
     # One who never reads: its connection is full.
     deaf = socket.create_connection((server.host, server.port))
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    head = f"GET /api/events/stream?after=0 HTTP/1.1\r\nHost: {server.authority}\r\nAuthorization: Bearer {server.token}"
+    head = (
+        f"GET /api/events/stream?after=0 HTTP/1.1\r\nHost: {server.authority}\r\nAuthorization: Bearer {server.token}"
+    )
     deaf.sendall(f"{head}\r\n\r\n".encode())
     big = {"text": "x" * 500_000}
     for _ in range(20):
