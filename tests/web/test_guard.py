@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -321,3 +324,25 @@ def test_an_address_that_others_reach_is_refused_in_clear(tmp_path: Path) -> Non
 
 def test_a_port_that_is_taken_is_told(server: Server, tmp_path: Path) -> None:
     assert "--port 0" in refused_start(tmp_path, "--port", str(server.port))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_tls_is_spoken_on_any_address(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    options = ("--host", "0.0.0.0", "--ssl-certfile", str(certificate), "--ssl-keyfile", str(key))
+    server = Server(str(tmp_path / "log.db"), *options)
+    assert server.url.startswith("https://")
+    context = ssl.create_default_context(cafile=str(certificate))
+    connection = http.client.HTTPSConnection("localhost", server.port, context=context, timeout=10)
+    connection.request("GET", "/api/head", headers={"authorization": f"Bearer {server.token}"})
+    with connection.getresponse() as response:
+        assert response.status == 200
+        response.read()
+    connection.close()
+    assert server.stop() == 0
