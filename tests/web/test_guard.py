@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from eventlog import errors
+from eventlog.web.access import check_address, read_token
 from eventlog.web.problems import STATUSES, answer, status_of
 from tests.web.support import Client, Server, read_all, send_raw
 
@@ -301,23 +302,31 @@ def test_the_token_is_kept_in_a_private_file(server: Server) -> None:
     assert len(server.token) >= 32
 
 
-def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+def test_a_token_that_others_know_or_guess_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("x" * 40)
     path.chmod(0o644)
     assert "others can read" in refused_start(tmp_path, "--token-file", str(path))
     path.chmod(0o600)
+    assert read_token(path, {}) == ("x" * 40, path)
     path.write_text("short")
-    assert "at least 16" in refused_start(tmp_path, "--token-file", str(path))
     (tmp_path / "link").symlink_to(path)
-    assert "cannot be read" in refused_start(tmp_path, "--token-file", str(tmp_path / "link"))
-    assert "EVENTLOG_TOKEN" in refused_start(tmp_path, env={"EVENTLOG_TOKEN": "short"})
+    for file, told in ((path, "at least 16"), (tmp_path / "link", "cannot be read"), (tmp_path, "no file")):
+        with pytest.raises(errors.InvalidInput, match=told):
+            read_token(file, {})
+    with pytest.raises(errors.InvalidInput, match="EVENTLOG_TOKEN"):
+        read_token(path, {"EVENTLOG_TOKEN": "short"})
 
 
 def test_an_address_that_others_reach_is_refused_in_clear(tmp_path: Path) -> None:
-    for host in ("0.0.0.0", "::", "192.0.2.1"):
-        assert "--ssl-certfile" in refused_start(tmp_path, "--host", host)
-    assert "needs --ssl-certfile" in refused_start(tmp_path, "--ssl-keyfile", "x")
+    assert "--ssl-certfile" in refused_start(tmp_path, "--host", "0.0.0.0")
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+        with pytest.raises(errors.InvalidInput, match="--behind-proxy"):
+            check_address(host, tls=False, behind_proxy=False)
+        check_address(host, tls=True, behind_proxy=False)
+        check_address(host, tls=False, behind_proxy=True)
+    for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost"):
+        check_address(host, tls=False, behind_proxy=False)
     (tmp_path / "no.pem").write_text("no certificate")
     assert "certificate" in refused_start(tmp_path, "--host", "0.0.0.0", "--ssl-certfile", str(tmp_path / "no.pem"))
 

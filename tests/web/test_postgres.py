@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -61,9 +60,3 @@ def test_the_pool_and_the_server_are_measured(client: Client) -> None:
     assert found["eventlog_database_deadlocks_total"] >= 0
     assert found['eventlog_table_bytes{table="events"}'] > 0
     assert found["eventlog_database_bytes"] > 0
-
-
-def test_no_answer_names_the_server(client: Client, target: str) -> None:
-    folder = Path(target.partition("host=")[2].partition("&")[0]).name
-    for path in ("/api/head", "/readyz", "/metrics", "/api/projections", "/api/runs/1"):
-        assert folder not in client.get(path).body.decode()
