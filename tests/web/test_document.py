@@ -14,6 +14,7 @@ import eventlog
 from eventlog.web.server import router
 from eventlog.web.service import Service
 from eventlog.web.table import DOCUMENT, OPERATIONS
+from tests.unit.docs_support import ROOT
 from tests.web.fuzz import operations, send
 from tests.web.support import Client, Server
 
@@ -77,3 +78,9 @@ def test_no_request_makes_the_server_fail(server: Server, mode: GenerationMode) 
     """Every operation: answers are as documented, and none is a 500. `tests/long/test_http.py` sends more."""
     sent = [send(server, operation, mode, 2, derandomize=True) for operation in operations(DOC)]
     assert sum(sent) > len(sent)
+
+
+def test_the_manual_has_every_operation_and_no_other() -> None:
+    page = (ROOT / "docs" / "http.md").read_text()
+    listed = re.findall(r"^\| `(GET|POST|PATCH|DELETE) (\S+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted((one.method, one.documented_path) for one in OPERATIONS)
