@@ -6,21 +6,21 @@ import json
 from pathlib import Path
 
 import pytest
-from schemathesis import GenerationMode
 
 import eventlog
 from eventlog.web.table import DOCUMENT
 from tests.helpers import assert_whole
 from tests.long.sizes import size
-from tests.web.fuzz import operations, send
 from tests.web.support import Server
 
 pytestmark = pytest.mark.long
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["as documented", "otherwise"])
-def test_no_request_makes_the_server_fail(tmp_path: Path, mode: GenerationMode) -> None:
+@pytest.mark.parametrize("mode", ["positive", "negative"])
+def test_no_request_makes_the_server_fail(tmp_path: Path, mode: str) -> None:
+    from tests.web.fuzz import operations, send
+
     server = Server(str(tmp_path / "log.db"))
     try:
         for operation in operations(json.loads(DOCUMENT)):
