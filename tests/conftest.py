@@ -28,6 +28,7 @@ class Place(NamedTuple):
 PLACES = [
     Place("sqlite-file", lambda folder: str(folder / "log.db"), shared=True),
     Place("sqlite-memory", lambda folder: ":memory:", shared=False),
+    Place("jsonl", lambda folder: str(folder / "log.jsonl"), shared=False),
     Place("postgres", lambda folder: postgres.borrow_log(), shared=True),
 ]
 
