@@ -1,7 +1,7 @@
 """What a URL, or a path, says about where a log is: settings by name. No message repeats what may be a password.
 
-The names: ``type`` (``sqlite``, ``jsonl``, ``postgresql``); ``path`` (``:memory:`` is no file), ``vfs``; ``host``, ``port``,
-``database``, ``user``, ``password`` (a `Secret`), libpq's options by their own names; ``pool.size``,
+The names: ``type`` (``sqlite``, ``jsonl``, ``postgresql``); ``path`` (``:memory:`` is no file), ``vfs``; ``host``,
+``port``, ``database``, ``user``, ``password`` (a `Secret`), libpq's options by their own names; ``pool.size``,
 ``pool.max_overflow``, ``pool.timeout``, ``pool.recycle``, ``pool.pre_ping``.
 """
 

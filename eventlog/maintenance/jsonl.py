@@ -11,7 +11,8 @@ from eventlog.log import ChainReport, EventLog
 from eventlog.place import Place
 from eventlog.store import environment
 from eventlog.store.base import Progress, Selection
-from eventlog.store.jsonl import JsonLinesStore, open_store, writer_of
+from eventlog.store.jsonl import JsonLinesStore, open_store
+from eventlog.store.jsonl_file import writer_of
 from eventlog.store.migrations import SchemaStatus
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1"
