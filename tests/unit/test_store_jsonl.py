@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +81,17 @@ def stored(path: Path) -> list[int]:
 # torn ends
 
 
-def test_a_torn_last_record_is_set_aside_at_whatever_byte_it_was_torn(path: Path) -> None:
+def test_a_torn_last_record_is_no_record_at_whatever_byte_it_was_torn(path: Path) -> None:
     data = filled(path)
     start = data.rindex(b"\n", 0, -1) + 1
     for end in range(start + 1, len(data) - 1):
         path.write_bytes(data[:end])
-        store = open_store(path, writable=True, create=False)
-        with store.reader() as reader:
-            assert reader.head().position == 2
-        store.close()
+        with closing(open_store(path, writable=False, create=False)) as store, store.reader() as reader:
+            assert (reader.head().position, store.torn_bytes()) == (2, end - start)
+        if end % 13 and start + 1 < end < len(data) - 2:
+            continue  # each opening for writing waits for the disk
+        with closing(open_store(path, writable=True, create=False)) as store, store.reader() as reader:
+            assert (reader.head().position, store.torn_bytes()) == (2, 0)
         (kept,) = aside(path)
         assert (path.read_bytes(), kept.read_bytes()) == (data[:start], data[start:end])
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
