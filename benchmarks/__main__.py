@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from benchmarks.command import main
 
-GROUPS = ("append", "threads", "processes", "replay", "rebuild", "rollback", "asof", "listing", "startup", "postgres")
+GROUPS = (
+    "append",
+    "threads",
+    "processes",
+    "replay",
+    "rebuild",
+    "rollback",
+    "asof",
+    "listing",
+    "startup",
+    "jobs",
+    "postgres",
+)
 
 if __name__ == "__main__":
     raise SystemExit(main("python -m benchmarks", {name: f"benchmarks.{name}" for name in GROUPS}, other="raw"))

@@ -39,6 +39,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     long_log_events: int
     """Events in the longer log that the second rollback runs on; 0: left out."""
     listed_runs: int
+    finished_jobs: int
+    """Jobs that ended, in the log in which others live."""
     queries: int
     starts: int
 
@@ -55,6 +57,7 @@ SIZES = {
         log_events=10_000,
         long_log_events=0,
         listed_runs=1_000,
+        finished_jobs=2_000,
         queries=5,
         starts=3,
     ),
@@ -69,6 +72,7 @@ SIZES = {
         log_events=200_000,
         long_log_events=0,
         listed_runs=20_000,
+        finished_jobs=100_000,
         queries=15,
         starts=10,
     ),
@@ -83,6 +87,7 @@ SIZES = {
         log_events=1_000_000,
         long_log_events=5_000_000,
         listed_runs=100_000,
+        finished_jobs=1_000_000,
         queries=25,
         starts=20,
     ),

@@ -39,6 +39,15 @@ class Bench:
         """A log of this many finished runs, with every projection caught up."""
         return self._make(f"runs-{runs}", f"making a log of {runs:,} runs", workload.runs_only(runs))
 
+    def finished(self) -> Path:
+        """A log of many finished jobs, with every projection caught up."""
+        from benchmarks import jobs
+
+        if "finished" not in self._made:
+            self._made["finished"] = self.fresh("finished")
+            jobs.finished(self._made["finished"], self.size.finished_jobs)
+        return self._made["finished"]
+
     def _make(self, name: str, label: str, bursts: Iterable[Burst]) -> Path:
         if name not in self._made:
             path = self.fresh(name)

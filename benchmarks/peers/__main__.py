@@ -8,6 +8,7 @@ PEERS = {
     "eventsourcing": "benchmarks.peers.eventsourcing_peer",
     "mlflow": "benchmarks.peers.mlflow_peer",
     "jsonlines": "benchmarks.peers.jsonlines_peer",
+    "huey": "benchmarks.peers.huey_peer",
 }
 
 if __name__ == "__main__":

