@@ -13,7 +13,8 @@ from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import show_duration, time_option
 from eventlog.cli.view import Column, View, is_terminal
 
-STATUSES = ("queued", "processing", "held", "completed", "failed", "cancelled", "expired")
+ENDED = ("completed", "failed", "cancelled", "expired")
+STATUSES = ("queued", "processing", "held", *ENDED)
 SHORT, LEAST_SUFFIX, FULL = 12, 6, 36
 PAGE = 500
 

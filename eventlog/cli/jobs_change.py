@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventlog.cli.jobs import PAGE, resolve, user
+from eventlog.cli.jobs import ENDED, PAGE, resolve, user
 from eventlog.cli.options import confirm, view_options, yes_option
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import time_option
@@ -15,8 +15,6 @@ from eventlog.cli.view import View
 
 if TYPE_CHECKING:
     from eventlog.app import Log
-
-ENDED = ("completed", "failed", "cancelled", "expired")
 
 
 @click.command()

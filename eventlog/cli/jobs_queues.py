@@ -72,24 +72,9 @@ def _told(view: View, queue: Any, what: str) -> None:
         view.say(f"queue {queue.queue} {what}: {queue.queued} queued, {queue.processing} processing")
 
 
-def queue_columns(view: View) -> list[Column]:
-    """The columns of a list of queues."""
-    return [
-        Column("queue", lambda queue: queue.queue),
-        Column("queued", lambda queue: str(queue.queued), right=True),
-        Column("processing", lambda queue: str(queue.processing), right=True),
-        Column("held", lambda queue: str(queue.held or ""), right=True, optional=True),
-        Column("limit", lambda queue: "" if queue.max_running is None else str(queue.max_running), right=True, optional=True),
-        Column("paused", lambda queue: paused(queue, view), wide=True, optional=True),
-    ]
-
-
-def paused(queue: Any, view: View) -> str:
-    """``by ada since 2026-11-21 09:30:00: disk full``, or nothing."""
-    if not queue.paused:
-        return ""
-    reason = f": {queue.pause_reason}" if queue.pause_reason else ""
-    return f"by {queue.paused_by} since {view.time(queue.paused_at)[:19]}{reason}"
+def paused(view: View, by: str | None, at: int | None, reason: str | None) -> str:
+    """``by ada since 2026-11-21 09:30:00: disk full``."""
+    return f"by {by} since {view.time(at)[:19]}{f': {reason}' if reason else ''}"
 
 
 @click.command()
@@ -99,7 +84,24 @@ def paused(queue: Any, view: View) -> str:
 def queues(state: State, view: View, as_of: str | None) -> None:
     """List the queues that have jobs or settings: how much waits (for later too) and runs, and what holds it back."""
     with asked(state, as_of, view) as source:
-        view.rows(source.queues.list(), queue_columns(view), empty="no queues")
+        found = source.queues.list()
+    shown = [
+        Column("queue", lambda queue: queue.queue),
+        Column("queued", lambda queue: str(queue.queued), right=True),
+        Column("processing", lambda queue: str(queue.processing), right=True),
+        Column("held", lambda queue: str(queue.held or ""), right=True, optional=True),
+        Column("limit", lambda queue: _limit(queue.max_running), right=True, optional=True),
+        Column("paused", lambda queue: _paused(view, queue), wide=True, optional=True),
+    ]
+    view.rows(found, shown, empty="no queues")
+
+
+def _limit(most: int | None) -> str:
+    return "" if most is None else str(most)
+
+
+def _paused(view: View, queue: Any) -> str:
+    return paused(view, queue.paused_by, queue.paused_at, queue.pause_reason) if queue.paused else ""
 
 
 @click.command()

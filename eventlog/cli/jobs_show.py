@@ -10,6 +10,7 @@ import click
 from eventlog.cli.as_json import struct_fields
 from eventlog.cli.jobs import arguments, error, progress, resolve, short
 from eventlog.cli.options import as_of_option, asked, view_options
+from eventlog.cli.runs import columns as run_columns
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import show_duration
 from eventlog.cli.view import Column, View
@@ -23,19 +24,23 @@ from eventlog.cli.view import Column, View
 def show(state: State, view: View, as_of: str | None, job: str) -> None:
     """Show everything that is known about job JOB (default: the last one).
 
-    JSON: the job's fields, its attempts that ended as a list, and its worker.
+    JSON: the job's fields, the worker of its last attempt, and its attempts (those that ended) and runs as lists.
     """
     with asked(state, as_of, view) as source:
         found = source.jobs.get(resolve(source, job))
         attempts = source.jobs.attempts(found.job_id)
+        runs = source.runs.list(job_id=found.job_id)
         worker = None if found.worker_id is None else source.workers.find(found.worker_id)
     if view.is_json:
-        view.item(struct_fields(found) | {"attempts": attempts, "worker": worker})
+        view.item(struct_fields(found) | {"worker": worker, "attempts": attempts, "runs": runs})
         return
     view.item(found, _fields(found, worker, view))
     if attempts:
         view.say("\nattempts")
         view.rows(attempts, _attempt_columns(view))
+    if runs:
+        view.say("\nruns")
+        view.rows(runs, run_columns(view))
 
 
 def _fields(job: Any, worker: Any, view: View) -> Iterator[tuple[str, str]]:
