@@ -348,7 +348,7 @@ class QueryReader(Protocol):
     def totals(
         self, table: Table, by: Sequence[str], measures: Sequence[str], where: Sequence[Filter] = ()
     ) -> list[Values]:
-        """Sums of the measures grouped by columns, ordered by them."""
+        """Sums of the measures grouped by columns, ordered by them; the measure ``*`` counts rows."""
 
 
 class Reader(QueryReader, Protocol):
