@@ -281,7 +281,8 @@ def _last(told: Sequence[Told], event: type) -> Told | None:
 
 
 def _processing(reader: QueryReader) -> list[Job]:
-    return reader.select(JOBS.table, [Filter("claimed_at", ">", -1)], order=("claimed_at",))
+    where = [Filter("claimed_at", ">", _LONG_AGO), Filter("status", "=", "processing")]
+    return reader.select(JOBS.table, where, order=("claimed_at", "job_id"))
 
 
 def _said_at(reader: QueryReader, queue: str, event: type[QueuePaused | QueueLimited]) -> int | None:
