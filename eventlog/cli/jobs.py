@@ -100,7 +100,9 @@ def state_of(job: Any, view: View) -> str:
         return "; ".join(part for part in (progress(job), asked_to_stop) if part)
     if job.status == "queued":
         later = job.ready_at is not None and job.ready_at > job.updated_at
-        return "; ".join(part for part in (f"not before {view.time(job.ready_at)[:19]}" if later else "", error(job)) if part)
+        return "; ".join(
+            part for part in (f"not before {view.time(job.ready_at)[:19]}" if later else "", error(job)) if part
+        )
     if job.status == "completed":
         return ""
     return error(job) or job.reason or ""

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 @click.option("--all-failed", is_flag=True, help="All jobs that failed.")
 @view_options
 @pass_state
-def retry(
-    state: State, view: View, jobs: tuple[str, ...], reset_failures: bool, force: bool, all_failed: bool
-) -> None:
+def retry(state: State, view: View, jobs: tuple[str, ...], reset_failures: bool, force: bool, all_failed: bool) -> None:
     """Run jobs again that failed, were cancelled, expired or are held: all of those named, or none.
 
     A job that waits already is left as it is. JSON: the jobs as they are then.
@@ -40,9 +38,7 @@ def retry(
         def retried() -> Iterator[Any]:
             for page in pages:
                 with log.transaction():
-                    found = [
-                        log.jobs.retry(job_id, by, reset_failures=reset_failures, force=force) for job_id in page
-                    ]
+                    found = [log.jobs.retry(job_id, by, reset_failures=reset_failures, force=force) for job_id in page]
                 yield from found
 
         _told(view, retried(), "waits again", empty="no job has failed")
@@ -50,6 +46,7 @@ def retry(
 
 def _all_failed(log: Log) -> Iterator[list[str]]:
     before: str | None = None
+    log.projections.require("jobs")  # rolled back, the table would tell of jobs that failed once
     while page := log.jobs.list(status="failed", before=before, limit=PAGE):
         before = page[-1].job_id
         yield [job.job_id for job in page]
@@ -89,7 +86,9 @@ def _told(view: View, jobs: Iterator[Any], what: str, empty: str = "") -> None:
 
 
 @click.command()
-@click.option("--older-than", metavar="DURATION|TIME", required=True, help="Only jobs that ended before: 30d, 2026-11-21.")
+@click.option(
+    "--older-than", metavar="DURATION|TIME", required=True, help="Only jobs that ended before: 30d, 2026-11-21."
+)
 @click.option("--status", "-s", type=click.Choice(ENDED), multiple=True, help="Only these; may be repeated.")
 @click.option("--dry-run", is_flag=True, help="Only count them.")
 @yes_option
@@ -103,6 +102,7 @@ def purge(state: State, view: View, older_than: str, status: tuple[str, ...], dr
     before = time_option(older_than, view.zone, "--older-than") or 0
     chosen = status or ENDED
     with state.write() as log:
+        log.projections.require("jobs")
         count = log.jobs.purge(before, chosen, dry_run=True)
         if not dry_run and count:
             confirm(f"Take {count} {'job' if count == 1 else 'jobs'} out of the tables?", yes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -101,9 +100,11 @@ def _kind(words: tuple[str, ...], kind: str | None) -> tuple[str, tuple[str, ...
 def _arguments(text: str | None, given: tuple[str, ...]) -> dict[str, Any]:
     args: dict[str, Any] = {}
     if text is not None:
+        import msgspec
+
         try:
-            args = json.loads(sys.stdin.read() if text == "-" else text)
-        except (ValueError, RecursionError) as error:
+            args = msgspec.json.decode(sys.stdin.buffer.read() if text == "-" else text.encode())
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise click.BadParameter(f"that is not JSON: {error}", param_hint="'--args'") from None
         if not isinstance(args, dict):
             raise click.BadParameter("arguments are a JSON object", param_hint="'--args'")

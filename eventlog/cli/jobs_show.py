@@ -55,8 +55,8 @@ def _fields(job: Any, worker: Any, view: View) -> Iterator[tuple[str, str]]:
     yield "cancel asked by", job.cancel_requested_by or ""
     yield "priority", str(job.priority) if job.priority else ""
     yield "attempt", str(job.attempt)
-    yield "failures", f"{job.failures}, of which {job.max_retries} are tried again"
-    yield "crashes", f"{job.crashes} of at most {job.max_crashes} (then: {job.on_crash})" if job.crashes else ""
+    yield "failures", f"{job.failures} (retries: {job.max_retries})"
+    yield "crashes", f"{job.crashes} (at most {job.max_crashes}; on a crash: {job.on_crash})" if job.crashes else ""
     yield "created", view.time(job.created_at)
     yield "can run", view.time(job.ready_at)
     yield "to begin by", view.time(job.expires_at)

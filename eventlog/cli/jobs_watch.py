@@ -74,10 +74,7 @@ def look(log: Log, queue: str | None) -> Seen:
     statistics = log.statistics.jobs(since=since, queue=queue)
     return Seen(
         now,
-        [
-            struct_fields(one) | {status: counts.get((one.queue, status), 0) for status in STATUSES}
-            for one in states
-        ],
+        [struct_fields(one) | {status: counts.get((one.queue, status), 0) for status in STATUSES} for one in states],
         running,
         sorted(failed, key=lambda job: job.ended_at or 0, reverse=True)[:FAILURES],
         since,

@@ -191,9 +191,9 @@ def _retry_scheduled(told: Told) -> str:
 
 def _failed(told: Told) -> str:
     job = told.before
-    failures, crashes = (0, 0) if job is None else (job.failures, job.crashes)
+    failures, crashes, retries = (0, 0, 0) if job is None else (job.failures, job.crashes, job.max_retries)
     reasons = {
-        "retries_exhausted": f"{count(failures, 'failure')} used up its retries",
+        "retries_exhausted": f"{count(failures, 'failure')}, and at most {retries} retries",
         "not_retryable": "its error is none that another attempt would mend",
         "crash_loop": f"its worker was lost {count(crashes, 'time')}, as often as it may",
         "crashed": "it is not to be run again after a crash (on_crash is fail)",
@@ -228,8 +228,8 @@ _REQUEUED = {
 def _requeued(told: Told) -> str:
     event: JobRequeued = told.event
     later = event.run_at - told.record.occurred_at
-    when = f", not before {when(event.run_at)}" if later > 1_000_000 else ""
-    return f"it waits again, because {_REQUEUED[event.reason]}{when}"
+    then = f", not before {when(event.run_at)}" if later > 1_000_000 else ""
+    return f"it waits again, because {_REQUEUED[event.reason]}{then}"
 
 
 def _held(told: Told) -> str:

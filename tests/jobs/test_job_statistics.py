@@ -49,9 +49,7 @@ def life(chance: random.Random, number: int, at: int) -> list[tuple[Event, int]]
             failed = JobAttemptFailed(attempt=attempt, worker_id="w", duration_us=took, error_type="E")
             told += [(failed, at), (JobRetryScheduled(run_at=at, delay_us=0), at)]
         else:
-            crashed = JobCrashed(
-                attempt=attempt, worker_id="w", duration_us=took, rung="process_gone", evidence="gone"
-            )
+            crashed = JobCrashed(attempt=attempt, worker_id="w", duration_us=took, rung="process_gone", evidence="gone")
             told += [(crashed, at), (JobRequeued(attempt=attempt, reason="worker_lost", run_at=at), at)]
     last = sum(isinstance(event, JobStarted) for event, _ in told) + 1
     at += chance.randrange(1_000_000)

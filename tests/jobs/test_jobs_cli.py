@@ -23,7 +23,16 @@ from eventlog import Append
 from eventlog.app import Log
 from eventlog.cli.root import cli
 from eventlog.clock import now_us
-from eventlog.events.jobs import JobAttemptFailed, JobCancelRequested, JobEnqueued, JobHeld, JobProgressed, JobStarted
+from eventlog.errors import ProjectionPinned
+from eventlog.events.jobs import (
+    JobAttemptFailed,
+    JobCancelRequested,
+    JobEnqueued,
+    JobFailed,
+    JobHeld,
+    JobProgressed,
+    JobStarted,
+)
 from eventlog.events.workers import QueuePaused, WorkerStarted
 from eventlog.ids import uuid7
 from eventlog.recorder.capture import user_name
@@ -230,8 +239,8 @@ def test_explain(full: Cli) -> None:
 # enqueue
 
 
-def enqueued(run: Cli, *words: object, **extra: Any) -> Any:
-    return run.json("jobs", "enqueue", *words, **extra)
+def enqueued(run: Cli, *words: object, stdin: str | None = None) -> Any:
+    return json.loads(run("jobs", "enqueue", "--json", *words, stdin=stdin).stdout)
 
 
 def test_enqueue_takes_every_option(empty: Cli) -> None:
@@ -436,11 +445,15 @@ def test_jobs_that_are_rolled_back_are_neither_claimed_nor_changed(full: Cli) ->
     head = full.json("log", "head")["position"]
     full("projections", "rollback", "jobs", "--to", 4)
     assert len(full.json("jobs", "list")) == 3
-    for words in (("retry", ids[1]), ("retry", "--all-failed"), ("cancel", ids[0]), ("purge", "--older-than", "now", "-y")):
-        done = full("jobs", *words, status=0 if words[1] == "--all-failed" or words[0] == "purge" else 1)
-        if done.exit_code:
-            assert "eventlog projections resume" in done.stderr, words
-    with eventlog.open(full.db) as log, pytest.raises(eventlog.ProjectionPinned, match="eventlog projections resume"):
+    for words in (
+        ("retry", ids[1]),
+        ("retry", "--all-failed"),
+        ("cancel", ids[0]),
+        ("purge", "--older-than", "now", "--yes"),
+        ("purge", "--older-than", "now", "--dry-run"),
+    ):
+        assert "eventlog projections resume" in full("jobs", *words, status=1).stderr, words
+    with eventlog.open(full.db) as log, pytest.raises(ProjectionPinned, match="eventlog projections resume"):
         log.jobs.claim("w")
     assert "eventlog projections resume" in full("jobs", "explain", ids[5]).stdout
     assert full.json("log", "head")["position"] == head
@@ -467,14 +480,19 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         running = [event, started, JobProgressed(attempt=1, done=1, total=2, message=ATTACKS)]
         log.append("job-running", [*running, JobCancelRequested(by=ATTACKS, reason=ATTACKS)])
         log.append("job-held", [*running, failed, JobHeld(reason=ATTACKS)])
-        log.append("job-failed", [event, started, failed, eventlog.UnknownEvent(tag="a.b", data={})], actor=ATTACKS)
-        log.append(f"queue-{ATTACKS[-20:]}", QueuePaused(by=ATTACKS, reason=ATTACKS))
+        log.append(
+            "job-failed",
+            [event, started, failed, JobFailed(reason="crashed"), eventlog.UnknownEvent(tag="a.b", data={})],
+            actor="eve",
+        )
+        log.append("job-waiting", JobEnqueued(kind=ATTACKS, queue="hostile"))
+        log.append("queue-hostile", QueuePaused(by=ATTACKS, reason=ATTACKS))
     return place
 
 
 PRINTED = (
     *(("list",), ("history",), ("queues",), ("workers",), ("watch",)),
-    *((word, job) for word in ("show", "explain") for job in ("running", "held", "failed")),
+    *((word, job) for word in ("show", "explain") for job in ("running", "held", "failed", "waiting")),
 )
 
 
