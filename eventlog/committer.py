@@ -49,15 +49,11 @@ class Expect(enum.Enum):
 
 
 class Appended(NamedTuple):
-    """An append's first and last position, and the stream's version after it; ``duplicate``: they were there before.
-
-    ``recorded_at``: when, µs since the epoch.
-    """
+    """An append's first and last position, and the stream's version after it; ``duplicate``: they were there before."""
 
     first: int
     last: int
     version: int
-    recorded_at: int
     duplicate: bool = False
 
 
@@ -165,7 +161,7 @@ class Transaction:
                 self._keys[own_key] = row
         self._versions[stream] = version
         self._position, self._hash, self._recorded = position, previous, recorded
-        return Appended(first, position, version, recorded)
+        return Appended(first, position, version)
 
     def append_all(self, appends: Sequence[Prepared]) -> list[Appended]:
         """Several appends, with one look at the store for the versions of all streams."""
@@ -266,7 +262,7 @@ class Transaction:
             last = stored
         if self._row_with_key(f"{key}{PART}{len(events)}") is not None:
             raise KeyReused(key, first[0])
-        return Appended(first[0], last[0], last[2], last[6], duplicate=True)
+        return Appended(first[0], last[0], last[2], duplicate=True)
 
     # what a part that fails has to give back
 

@@ -115,7 +115,7 @@ class _Desk:
         """A job, or None."""
         if job_id in self._touched:
             self.settle()
-        job: Job | None = self._projections.row(self.tx, "jobs", _checked(job_id))
+        job: Job | None = self._projections.row(self.tx, JOBS, _checked(job_id))
         return job
 
     def row(self, job_id: str) -> Job:
@@ -127,7 +127,7 @@ class _Desk:
 
     def queue(self, name: str) -> Queue | None:
         """What was said about a queue, or None."""
-        queue: Queue | None = self._projections.row(self.tx, "queues", name)
+        queue: Queue | None = self._projections.row(self.tx, QUEUES, name)
         return queue
 
     def knows(self, jobs: Iterable[Job]) -> None:
@@ -167,8 +167,8 @@ class JobsRepository(Repository):
         job_id = uuid7()
         if new.key is None and new.unique_key is None:
             at = now_us()
-            appended = self._log.append(f"job-{job_id}", event, expect=0, occurred_at=at, durability=durability)
-            return enqueued(job_id, event, at, appended.recorded_at)
+            self._log.append(f"job-{job_id}", event, expect=0, occurred_at=at, durability=durability)
+            return enqueued(job_id, event, at)
 
         def work(desk: _Desk) -> Job:
             return desk.row(_enqueue(desk, job_id, new, event, if_exists=if_exists))
@@ -574,8 +574,11 @@ class JobsRepository(Repository):
     def attempts(self, job_id: str) -> builtins.list[JobAttempt]:
         """The attempts of a job that ended, in order."""
         table = self._fresh(ATTEMPTS)
+        where = Selection(streams=(_stream(job_id),), types=ATTEMPTS.tags)
         with self._source.reader() as reader:
-            return reader.select(table, [Filter("job_id", "=", _checked(job_id))], order=("position",))
+            positions = [(row[0],) for row in reader.records(0, None, where, in_stream=True)]
+            rows = reader.load(table, positions)
+        return [rows[position] for position in positions if position in rows]
 
     def events(self, job_id: str) -> builtins.list[Record]:
         """Every record of a job's stream. Raises NotFound."""

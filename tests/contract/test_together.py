@@ -8,6 +8,7 @@ import pytest
 
 from eventlog import ANY, EXISTS, NO_STREAM, Append
 from eventlog.app import Log
+from eventlog.committer import Appended
 from eventlog.errors import EventLogError, InvalidEvent, KeyReused, WrongExpectedVersion
 from eventlog.log import Tx
 from tests.conftest import OpenLog
@@ -23,7 +24,7 @@ def test_append_many_writes_to_several_streams_in_order(log: Log) -> None:
             Append(stream="note-1", events=Noted(), expect=2, metadata={"m": 1}),
         ]
     )
-    assert [result[:3] for result in results] == [(2, 3, 2), (4, 4, 2), (5, 5, 3)]
+    assert results == [Appended(2, 3, 2), Appended(4, 4, 2), Appended(5, 5, 3)]
     assert [(r.stream, r.version, r.actor) for r in log.read(1)] == [
         ("note-1", 1, "a"),
         ("note-1", 2, "a"),
