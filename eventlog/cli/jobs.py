@@ -125,9 +125,11 @@ def arguments(job: Any, view: View) -> str:
     """What a job is to do: a shell job's command, else its arguments."""
     import shlex
 
-    command = job.args.get("command")
-    if job.kind == "shell" and isinstance(command, list) and all(isinstance(word, str) for word in command):
-        return shlex.join(command)
+    argv, command = job.args.get("argv"), job.args.get("command")
+    if job.kind == "shell" and isinstance(argv, list) and all(isinstance(word, str) for word in argv):
+        return shlex.join(argv)
+    if job.kind == "shell" and isinstance(command, str):
+        return command
     return view.value("args", job.args)
 
 

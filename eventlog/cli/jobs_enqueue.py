@@ -71,11 +71,12 @@ def enqueue(
         "on_crash": on_crash,
     }  # fmt: skip
     args = _arguments(text, pairs_)
+    told = [name for name in ("argv", "command") if name in args]
+    if command and told:
+        raise click.UsageError(f"The command is given twice: after -- and as the argument {told[0]}.")
     if command:
-        if "command" in args:
-            raise click.UsageError("The command is given twice: after -- and as an argument.")
-        args["command"] = list(command)
-    elif kind == "shell" and "command" not in args:
+        args["argv"] = list(command)
+    elif kind == "shell" and not told:
         raise click.UsageError("A shell job needs its command: eventlog jobs enqueue --kind shell -- COMMAND…")
     with state.write(create=True) as log:
         parent_id = None if parent is None else resolve(log, parent)

@@ -270,8 +270,10 @@ def test_enqueue_at_a_time_and_with_arguments_from_stdin(empty: Cli) -> None:
 def test_a_shell_job_has_its_command(empty: Cli, words: tuple[str, ...]) -> None:
     empty("jobs", "enqueue", *words, "--", "make", "-j4", "--json", "test it")
     (job,) = empty.json("jobs", "list")
-    assert (job["kind"], job["args"]) == ("shell", {"command": ["make", "-j4", "--json", "test it"]})
+    assert (job["kind"], job["args"]) == ("shell", {"argv": ["make", "-j4", "--json", "test it"]})
     assert "make -j4 --json 'test it'" in empty("jobs", "list").stdout
+    empty("jobs", "enqueue", *words, "--arg", "command=ls | wc -l")
+    assert " ls | wc -l" in empty("jobs", "list").stdout
 
 
 def test_the_same_key_enqueues_once_and_a_unique_key_refuses(empty: Cli) -> None:
