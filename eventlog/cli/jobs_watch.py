@@ -64,17 +64,25 @@ def watch(state: State, view: View, queue: str | None, interval: float) -> None:
 def look(log: Log, queue: str | None) -> Seen:
     """The queues as they are now."""
     from eventlog.clock import now_us
+    from projections.workers import Queue
 
     now = now_us()
-    states = [one for one in log.queues.list() if queue in (None, one.queue)]
     counts = log.jobs.counts(("queue", "status"))
+    settings = {row["queue"]: row for row in log.projections.rows("queues")}
+    names = {name for name, _ in counts} | set(settings)
     running = [job for job in log.jobs.processing() if queue in (None, job.queue)]
     failed = log.jobs.list(status="failed", queue=queue, limit=RECENT)
     since = now - now % HOUR_US - HOUR_US
     statistics = log.statistics.jobs(since=since, queue=queue)
     return Seen(
         now,
-        [struct_fields(one) | {status: counts.get((one.queue, status), 0) for status in STATUSES} for one in states],
+        [
+            struct_fields(Queue(name))
+            | settings.get(name, {})
+            | {status: counts.get((name, status), 0) for status in STATUSES}
+            for name in sorted(names)
+            if queue in (None, name)
+        ],
         running,
         sorted(failed, key=lambda job: job.ended_at or 0, reverse=True)[:FAILURES],
         since,
