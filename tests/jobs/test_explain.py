@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from eventlog import UnknownEvent
 from eventlog.app import Log
 from eventlog.clock import now_us
-from eventlog.errors import NotFound
+from eventlog.errors import NotFound, ProjectionPinned
 from eventlog.events import EVENTS, event_type
 from eventlog.events.jobs import JOB_EVENTS, JobChanged
 from eventlog.events.workers import WorkerStarted
@@ -277,6 +278,14 @@ def test_tables_that_are_rolled_back_hold_up_every_job(log: Log) -> None:
     log.projections.rollback(1, ["jobs"])
     one = blocker(log, job_id, "tables")
     assert "eventlog projections resume" in one.text
+    commands: list[Callable[[], Any]] = [
+        lambda: log.jobs.claim("w"),
+        lambda: log.jobs.retry(job_id),
+        lambda: log.jobs.cancel(job_id),
+    ]
+    for command in commands:
+        with pytest.raises(ProjectionPinned, match="eventlog projections resume"):
+            command()
     log.projections.resume()
     assert log.jobs.explain(job_id).blockers == []
 
