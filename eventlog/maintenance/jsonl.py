@@ -46,8 +46,8 @@ def status(log: EventLog) -> dict[str, Any]:
 
 
 _ADVICE = (
-    "the files set aside hold what was being written when a process was killed or the disk was full; no append of it "
-    "was ever confirmed, and they can be deleted"
+    "the files set aside hold what was being written when a process was killed, the disk was full or the power failed; "
+    "nothing of it had been confirmed as durable, and they can be deleted"
 )
 
 
