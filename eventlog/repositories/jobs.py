@@ -34,6 +34,7 @@ from eventlog.ids import floor_of, uuid7
 from eventlog.log import Events, Tx
 from eventlog.projection.manager import Projections
 from eventlog.repositories.base import Repository
+from eventlog.repositories.job_explain import JobExplainer, JobExplanation
 from eventlog.repositories.job_rules import ENDED, PENDING, STATUSES, Rung, after_crash, after_failure, refusal, retry
 from eventlog.store.base import MAX_POSITION, Durability, Filter, QueryReader, Record, Selection
 from projections.job_attempts import JobAttempt
@@ -585,6 +586,10 @@ class JobsRepository(Repository):
         if not records:
             raise _no_job(job_id)
         return records
+
+    def explain(self, job_id: str) -> JobExplanation:
+        """How a job came to be in the state it is in, sentence by sentence, and what it waits for. Raises NotFound."""
+        return JobExplainer(self._source, self._projections).explain(_checked(job_id))
 
     def processing(self) -> builtins.list[Job]:
         """Every job whose attempt is under way, the oldest attempt first."""

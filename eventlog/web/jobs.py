@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from eventlog.app import Log, Past
 from eventlog.events.jobs import JobStatus
+from eventlog.repositories.job_explain import JobExplanation
 from eventlog.repositories.jobs import JobPage, LateResult, NewJob
 from eventlog.web.events import Durable
 from eventlog.web.operation import Operation, Query
@@ -132,6 +133,11 @@ def list_processing_jobs(ask: Log | Past) -> list[Job]:
 def get_job(ask: Log | Past, job_id: str) -> Job:
     """A job."""
     return ask.jobs.get(job_id)
+
+
+def explain_job(ask: Log | Past, job_id: str) -> JobExplanation:
+    """How a job came to be in the state it is in, sentence by sentence, and what it waits for."""
+    return ask.jobs.explain(job_id)
 
 
 def list_job_attempts(ask: Log | Past, job_id: str) -> list[JobAttempt]:
@@ -308,6 +314,7 @@ OPERATIONS = (
     Operation("DELETE", JOB, delete_job, status=204),
     Operation("GET", f"{JOB}/attempts", list_job_attempts),
     Operation("GET", f"{JOB}/events", list_job_events),
+    Operation("GET", f"{JOB}/explain", explain_job, cached=False),
     Operation("POST", f"{JOB}/cancel", cancel_job),
     Operation("POST", f"{JOB}/retry", retry_job),
 )
