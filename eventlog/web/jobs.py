@@ -120,11 +120,6 @@ def count_jobs_by(ask: Log | Past, query: Grouped) -> list[JobNumber]:
     return [JobNumber(jobs=jobs, **dict(zip(by, key, strict=True))) for key, jobs in keyed]
 
 
-def list_pending_jobs(ask: Log | Past) -> list[Job]:
-    """Every job that has not ended, the oldest first."""
-    return ask.jobs.get_pending()
-
-
 def list_processing_jobs(ask: Log | Past) -> list[Job]:
     """Every job whose attempt is under way, the oldest attempt first."""
     return ask.jobs.processing()
@@ -304,7 +299,6 @@ OPERATIONS = (
     Operation("GET", "/api/jobs/history", job_history, follows=_next_of_history),
     Operation("GET", "/api/jobs/count", count_jobs),
     Operation("GET", "/api/jobs/counts", count_jobs_by),
-    Operation("GET", "/api/jobs/pending", list_pending_jobs),
     Operation("GET", "/api/jobs/processing", list_processing_jobs),
     Operation("POST", "/api/jobs/batch", enqueue_jobs, status=201),
     Operation("POST", "/api/jobs/complete", complete_jobs),

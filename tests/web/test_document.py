@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from starlette.routing import Route
 
 import eventlog
+from eventlog.log import EventLog
+from eventlog.repositories.jobs import JobsRepository
+from eventlog.repositories.projects import ProjectsRepository
+from eventlog.repositories.runs import RunsRepository
+from eventlog.repositories.statistics import StatisticsRepository
+from eventlog.repositories.workers import WorkersRepository
+from eventlog.web import events, jobs, projects, queues, runs, statistics
+from eventlog.web.operation import Query
 from eventlog.web.server import router
 from eventlog.web.service import Service
 from eventlog.web.table import DOCUMENT, OPERATIONS
@@ -16,6 +27,25 @@ from tests.unit.docs_support import ROOT
 from tests.web.support import Client, Server
 
 DOC: dict[str, Any] = json.loads(DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    ("query", "method"),
+    [
+        (runs.RunsQuery, RunsRepository.list),
+        (runs.RunsCounted, RunsRepository.count),
+        (jobs.JobsQuery, JobsRepository.list),
+        (jobs.JobsCounted, JobsRepository.count),
+        (jobs.History, JobsRepository.history),
+        (projects.ProjectsQuery, ProjectsRepository.list),
+        (queues.WorkersQuery, WorkersRepository.list),
+        (statistics.StatisticsQuery, StatisticsRepository.runs),
+        (statistics.JobStatisticsQuery, StatisticsRepository.jobs),
+        (events.Selected, EventLog.read),
+    ],
+)
+def test_what_python_can_ask_can_be_asked_over_http(query: type[Query], method: Callable[..., Any]) -> None:
+    assert set(query.__struct_fields__) == set(inspect.signature(method).parameters) - {"self"}
 
 
 def test_the_server_gives_the_document(client: Client) -> None:

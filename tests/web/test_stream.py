@@ -65,6 +65,11 @@ def test_what_cannot_be_followed_is_refused(client: Client) -> None:
     assert client.get("/api/events/stream", last_event_id="9" * 30).status == 400
 
 
+def test_asking_for_the_head_of_a_stream_ends(client: Client) -> None:
+    answer = client.request("HEAD", "/api/events/stream")
+    assert (answer.status, answer.headers["content-type"], answer.body) == (200, "text/event-stream", b"")
+
+
 def test_line_breaks_in_stored_json_stay_inside_their_event(server: Server, client: Client) -> None:
     with eventlog.open(server.token_file.removesuffix(".token")) as log:
         encoded = log.codec.encode_raw("note.taken", 1, b'{\r\n"text": "a\\nb",\n"n": 1\r}')
