@@ -63,7 +63,7 @@ def config_of(
     if data_dir is not None:
         values["storage_path"] = os.fspath(data_dir)
     try:
-        return msgspec.convert(values, PersistenceConfig)
+        return msgspec.convert(values, PersistenceConfig, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:
         raise InvalidInput(f"persistence: {error}") from error
 
