@@ -1,4 +1,4 @@
-"""Jobs that survive a restart: where they are kept, what is recovered when that is opened, and how long history stays."""
+"""Jobs that survive a restart: where they are kept, what is recovered when it is opened, and how long history stays."""
 
 from __future__ import annotations
 

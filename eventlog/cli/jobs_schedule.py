@@ -57,9 +57,7 @@ def set_(
         options["unique_key"] = f"schedule {name}"
     args = _args(args_json, kind, command)
     with state.write(create=True) as log:
-        made = log.schedules.set(
-            name, cron, kind, args, queue=queue, time_zone=time_zone, by="cli", **options
-        )
+        made = log.schedules.set(name, cron, kind, args, queue=queue, time_zone=time_zone, by="cli", **options)
         at = log.schedules.next_time(made)
     if view.is_json:
         view.item(made)

@@ -225,7 +225,7 @@ class Located(Protocol):
 
 
 def is_gone(run: Located) -> str | None:
-    """The evidence, one sentence, that the process of a run, or a worker, is gone; None when that is not proven. Never guesses."""
+    """One sentence that proves that a run's or a worker's process is gone; None when that is not proven. Never guesses."""
     here = process_facts()
     if run.pid is None or run.host is None or run.host != here["host"]:
         return None
@@ -246,9 +246,8 @@ def is_gone(run: Located) -> str | None:
         return None
     letter, threads, ticks = state
     if run.process_started_ticks is not None and ticks != run.process_started_ticks:
-        return (
-            f"process {run.pid} is another one now: started at tick {ticks}, the recorded one at {run.process_started_ticks}"
-        )
+        before = run.process_started_ticks
+        return f"process {run.pid} is another one now: started at tick {ticks}, the recorded one at {before}"
     if letter in "ZX" and threads <= 1 and run.process_started_ticks is not None:
         return f"process {run.pid} has ended and waits to be reaped"
     return None

@@ -46,8 +46,8 @@ def next_after(cron: str, zone: str, after: int) -> int | None:
 def due(cron: str, zone: str, since: int, now: int) -> Due | None:
     """The last time in ``since < time <= now``, and how many others there were; None: it is not due.
 
-    Times that a change of the clock skips or repeats are those of Debian's cron: jobs that run at a fixed time run once,
-    and not twice; those that run every hour or minute follow the clock that goes on.
+    Where a change of the clock skips or repeats times it is as with Debian's cron: what has a fixed time comes once;
+    what comes every hour or minute follows the time that goes on.
     """
     first = next_after(cron, zone, since)
     if first is None or first > now:

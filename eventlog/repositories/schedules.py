@@ -123,11 +123,8 @@ class SchedulesRepository(Repository):
         `ScheduleFired` and the job are appended in one transaction, under a key of schedule and time.
         """
         now = now_us() if now is None else now
-        fired = []
-        for schedule in self.list():
-            if self._is_due(schedule, now) and (one := self._fire(schedule.schedule, now)) is not None:
-                fired.append(one)
-        return fired
+        ready = [schedule.schedule for schedule in self.list() if self._is_due(schedule, now)]
+        return [fired for name in ready if (fired := self._fire(name, now)) is not None]
 
     def _is_due(self, schedule: Schedule, now: int) -> bool:
         if schedule.paused:

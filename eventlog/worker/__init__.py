@@ -1,10 +1,10 @@
 """Doing jobs: handlers, the worker that runs them, and the recovery of what a crash left behind.
 
-    from eventlog.worker import job
+from eventlog.worker import job
 
-    @job("greet", max_retries=5, timeout_s=60)
-    def greet(name: str) -> str:
-        return f"hello {name}"
+@job("greet", max_retries=5, timeout_s=60)
+def greet(name: str) -> str:
+    return f"hello {name}"
 """
 
 from __future__ import annotations

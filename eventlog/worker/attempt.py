@@ -115,6 +115,11 @@ class Attempt:
         self.context.tell()
 
     @property
+    def is_lost(self) -> bool:
+        """Whether the job is another's by now."""
+        return self.why == "lost"
+
+    @property
     def overdue(self) -> bool:
         """Whether it took longer than its job allows."""
         return self.deadline is not None and time.monotonic() > self.deadline

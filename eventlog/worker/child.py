@@ -21,11 +21,10 @@ from eventlog.recorder.recording import PARENT_VARIABLE
 from eventlog.worker.attempt import Attempt, WorkerLog
 from eventlog.worker.ending import TICK_MS, Ending, signal_name, told, wait_descriptor
 from eventlog.worker.handlers import JobFunction
-from eventlog.worker.messages import Progressed, Stopping, Told, ToChild, Work, decode_answer, encode
+from eventlog.worker.messages import Progressed, Stopping, ToChild, Told, Work, decode_answer, encode
 from eventlog.worker.outcome import Crashed, Failed, Outcome, Snoozed, Stopped, Succeeded
 from eventlog.worker.streams import AttemptRun, Pipes, measured
 from eventlog.worker.watchdog import Watchdog
-
 
 # What is imported here is found there.
 _PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from eventlog.worker.slot import main; main(int(sys.argv[1]))"

@@ -17,7 +17,9 @@ TICK_MS = 100
 class Ending:
     """Steps of ending one attempt's process group; `step` is called again and again while it runs."""
 
-    def __init__(self, attempt: Attempt, group: int, kill_after_s: float, ask: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, attempt: Attempt, group: int, kill_after_s: float, ask: Callable[[], None] | None = None
+    ) -> None:
         self._attempt = attempt
         self._group = group
         self._kill_after_s = kill_after_s

@@ -52,6 +52,7 @@ class JobFunction:
         self.is_async = inspect.iscoroutinefunction(function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's own doing, without any job."""
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-
 from eventlog.repositories.jobs import JOBS, LateResult
 from eventlog.worker.attempt import Attempt, WorkerLog
 from eventlog.worker.registration import Registration
@@ -43,11 +42,12 @@ class Heart(threading.Thread):
         self.place: Registration | None = None
         self._begin()
 
-    def _begin(self) -> None:
+    def _begin(self) -> Registration:
         place = self._register()
         self.ids.add(place.worker_id)
         self.place = place
         self._beat_at = self._good_at = time.monotonic()
+        return place
 
     @property
     def worker_id(self) -> str | None:
@@ -66,12 +66,14 @@ class Heart(threading.Thread):
 
     def _step(self) -> None:
         if self.place is None:
-            self._begin()
-            self._tell(f"registered anew as {self.worker_id}")
+            self._tell(f"registered anew as {self._begin().worker_id}")
+        place = self.place
+        if place is None:
+            return
         now = time.monotonic()
         if now - self._beat_at >= self._lease_s / 3:
             self._beat_at = now
-            if not self.place.beat():
+            if not place.beat():
                 self._lose("this worker was taken for lost")
                 return
             self._good_at = time.monotonic()
@@ -111,7 +113,7 @@ class Heart(threading.Thread):
                 attempt.tell("cancelled")
 
     def _hand_back_unknown(self) -> None:
-        """A claim whose commit was not heard of is ours by the log, and nobody does it: two beats later it goes back."""
+        """A claim whose commit was not heard of is ours by the log, and nobody does it: a beat later it goes back."""
         place = self.place
         if place is None:
             return

@@ -68,7 +68,9 @@ def outcome_of(error: BaseException, non_retryable: Sequence[type[BaseException]
 def type_name(error: BaseException) -> str:
     """An exception's class, with its module unless that goes without saying."""
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
     return clip(plain(name), 200)
 
 

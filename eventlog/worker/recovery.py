@@ -196,8 +196,8 @@ def _is_here(worker: Worker) -> bool:
     if worker.host is None or worker.host != here["host"]:
         return False
     if worker.machine_id is not None and here["machine_id"] is not None:
-        return worker.machine_id == here["machine_id"]
-    return worker.boot_id is not None and worker.boot_id == here["boot_id"]
+        return bool(worker.machine_id == here["machine_id"])
+    return worker.boot_id is not None and bool(worker.boot_id == here["boot_id"])
 
 
 def _silent(job: Job, worker: Worker | None, silence: int | None) -> tuple[Rung, str] | None:

@@ -38,6 +38,4 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
             "expired": self.expired_days,
             "failed": self.failed_days,
         }
-        return sum(
-            log.jobs.purge(now - kept * DAY_US, (status,), dry_run=dry_run) for status, kept in days.items()
-        )
+        return sum(log.jobs.purge(now - kept * DAY_US, (status,), dry_run=dry_run) for status, kept in days.items())

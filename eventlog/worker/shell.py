@@ -49,9 +49,7 @@ def command_of(args: dict[str, Any]) -> Command:
     return command
 
 
-def run_shell(
-    attempt: Attempt, command: Command, run: AttemptRun, watchdog: Watchdog, kill_after_s: float
-) -> Outcome:
+def run_shell(attempt: Attempt, command: Command, run: AttemptRun, watchdog: Watchdog, kill_after_s: float) -> Outcome:
     """Run the command to its end, and record it."""
     environment = {**os.environ, **command.env, JOB_VARIABLE: attempt.job.job_id}
     environment.pop(PARENT_VARIABLE, None)

@@ -146,4 +146,3 @@ def main(descriptor: int) -> None:
     except (Terminated, OSError):
         # Between two jobs, or nobody listens any more.
         os._exit(1)
-

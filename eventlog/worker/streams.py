@@ -61,9 +61,7 @@ class AttemptRun:
         for channel, tee in self._tees.items():
             complete = tee.close()
             events.append(
-                RunOutputCaptured(
-                    channel=channel, tail=tee.tail(), size_bytes=tee.size_bytes, sha256=tee.sha256
-                )
+                RunOutputCaptured(channel=channel, tail=tee.tail(), size_bytes=tee.size_bytes, sha256=tee.sha256)
             )
             if complete:
                 files.append(Saved("logs", f"{channel}.log", tee.file_size, tee.file_sha256))

@@ -324,9 +324,7 @@ class Worker:
         try:
             if job.kind == SHELL:
                 command = command_of(job.args)
-                return run_shell(
-                    attempt, command, self._recorded(job, command), self._watchdog, self._kill_after_s
-                )
+                return run_shell(attempt, command, self._recorded(job, command), self._watchdog, self._kill_after_s)
             function = self._functions[job.kind]
             if slot.child is None:
                 return run_here(function, attempt.context)
@@ -374,7 +372,7 @@ class Worker:
 
     def _say_ended(self, attempt: Attempt, outcome: Outcome) -> Attempt | None:
         """Say in the log how an attempt ended, again and again while the store fails; returns what was claimed next."""
-        if attempt.why == "lost":
+        if attempt.is_lost:
             return None
         pause_s = FIRST_PAUSE_S
         while True:
@@ -391,7 +389,7 @@ class Worker:
                 message = "" if isinstance(outcome, Failed) else values.text(error, 2000)
                 outcome = Failed(kept.error_type, message, retryable=kept.retryable)
             except Exception as error:
-                if attempt.why == "lost" or self._asked > 1 or not isinstance(error, (StoreError, ProjectionError)):
+                if attempt.is_lost or self._asked > 1 or not isinstance(error, (StoreError, ProjectionError)):
                     self._said(f"job {attempt.job.job_id}: how it ended is not in the log: {error}")
                     return None
                 self._said(f"job {attempt.job.job_id} ended, the log does not take it, tries again: {error}")
