@@ -11,6 +11,7 @@ import runpy
 import signal
 import sys
 import threading
+from functools import partial
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pkgutil import resolve_name
@@ -41,7 +42,7 @@ class Slot:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Work, JobContext] | None] = queue.SimpleQueue()
         self._context: JobContext | None = None
         self._sending = threading.Lock()
         self._logs: dict[tuple[str | None, str | None], Any] = {}
@@ -50,8 +51,8 @@ class Slot:
     def serve(self) -> None:
         """Until the worker closes the socket."""
         threading.Thread(target=self._listen, name="eventlog worker", daemon=True).start()
-        while (work := self._inbox.get()) is not None:
-            self._send(self._do(work))
+        while (received := self._inbox.get()) is not None:
+            self._send(self._do(*received))
 
     def _listen(self) -> None:
         while True:
@@ -61,7 +62,9 @@ class Slot:
                 break
             context = self._context
             if isinstance(message, Work):
-                self._inbox.put(message)
+                # Made here, so that what is said about it next finds it.
+                self._context = self._context_of(message)
+                self._inbox.put((message, self._context))
             elif context is not None:
                 if isinstance(message, Told):
                     context.tell()
@@ -75,11 +78,12 @@ class Slot:
         with self._sending:
             self._connection.send_bytes(encode(message))
 
-    def _do(self, work: Work) -> Outcome:
-        context = JobContext(work.job, report=self._report, track=lambda *a, **k: self._track(work, *a, **k))
+    def _context_of(self, work: Work) -> JobContext:
+        return JobContext(work.job, report=self._report, track=partial(self._track, work))
+
+    def _do(self, work: Work, context: JobContext) -> Outcome:
         os.environ.pop(PARENT_VARIABLE, None)
         os.environ.update(work.environment)
-        self._context = context
         try:
             function = self._find(work)
         except BaseException as error:
