@@ -17,7 +17,7 @@ def schedule() -> None:
     """Jobs that are enqueued by the clock. Every worker looks each second; exactly one fires."""
 
 
-@schedule.command("set", context_settings={"allow_interspersed_args": False})
+@schedule.command("set")
 @click.argument("name")
 @click.option("--cron", required=True, metavar="EXPR", help="Minute, hour, day, month, weekday: '30 4 * * mon-fri'.")
 @click.option("--time-zone", metavar="ZONE", default="UTC", show_default=True, help="Whose clock: Europe/Berlin.")

@@ -225,7 +225,7 @@ class Located(Protocol):
 
 
 def is_gone(run: Located) -> str | None:
-    """One sentence that proves that a run's or a worker's process is gone; None when that is not proven. Never guesses."""
+    """One sentence that proves a run's or a worker's process gone; None when that is not proven. Never guesses."""
     here = process_facts()
     if run.pid is None or run.host is None or run.host != here["host"]:
         return None
