@@ -13,7 +13,15 @@ from functools import partial
 from types import FrameType
 from typing import Any, Literal
 
-from eventlog.errors import InvalidInput, NotFound, ProjectionError, StoreError
+from eventlog.errors import (
+    EventLogError,
+    InvalidInput,
+    LogClosed,
+    LogReadOnly,
+    NotFound,
+    ProjectionError,
+    StoreError,
+)
 from eventlog.events.runs import RunStarted
 from eventlog.recorder import capture, values
 from eventlog.recorder.sink import Sink
@@ -120,6 +128,7 @@ class Worker:
         self._probe_at = 0.0
         self._counter: object = None
         self._pause_s = FIRST_PAUSE_S
+        self._trouble_s = LONGEST_PAUSE_S
         self._longest_pause_s = LONGEST_PAUSE_SERVER_S if log.store.kind == "postgresql" else LONGEST_PAUSE_S
 
     # from start to end
@@ -226,17 +235,17 @@ class Worker:
             return False
         try:
             jobs = self._log.jobs.claim(worker_id, limit=idle, durability=self._durability, **self._wish)
-        except StoreError as error:
-            self._said(f"cannot claim, tries again: {error}")
-            self._pause_s = self._longest_pause_s
-            return False
-        except ProjectionError as error:
-            if until_empty:
+        except (LogClosed, LogReadOnly):
+            raise
+        except EventLogError as error:
+            if until_empty and isinstance(error, ProjectionError):
                 raise
-            # Somebody looks into the past of the queue; nothing is begun until he is done.
-            self._said(f"waits: {error}")
-            self._wake.wait(LONGEST_RETRY_S)
+            # The store fails for a while, or somebody looks into the past of the queue: nothing is begun meanwhile.
+            self._said(f"cannot claim, tries again: {error}")
+            self._wake.wait(self._trouble_s)
+            self._trouble_s = min(self._trouble_s * 2, LONGEST_RETRY_S)
             return False
+        self._trouble_s = LONGEST_PAUSE_S
         for job in jobs:
             with self._lock:
                 self._idle -= 1
@@ -389,7 +398,7 @@ class Worker:
                 message = "" if isinstance(outcome, Failed) else values.text(error, 2000)
                 outcome = Failed(kept.error_type, message, retryable=kept.retryable)
             except Exception as error:
-                if attempt.is_lost or self._asked > 1 or not isinstance(error, (StoreError, ProjectionError)):
+                if attempt.is_lost or self._asked > 1 or not isinstance(error, EventLogError):
                     self._said(f"job {attempt.job.job_id}: how it ended is not in the log: {error}")
                     return None
                 self._said(f"job {attempt.job.job_id} ended, the log does not take it, tries again: {error}")

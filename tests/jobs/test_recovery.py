@@ -53,6 +53,20 @@ def dead_pid() -> int:
     return done.pid
 
 
+@pytest.mark.shared
+def test_a_heartbeat_hides_nothing_that_others_wrote(open_log: OpenLog) -> None:
+    one, other = open_log(), open_log()
+    worker_id = register(one)
+    other.jobs.enqueue("k")
+    assert one.workers.beat(worker_id)
+    one.jobs.enqueue("k")
+    other.jobs.enqueue("k")
+    assert one.workers.silences().keys() == {worker_id}
+    one.store.forget_workers([worker_id])
+    assert not one.workers.beat(worker_id)
+    assert one.jobs.count() == 3 and one.jobs.claim("w")[0].attempt == 1
+
+
 # the ladder
 
 
