@@ -163,7 +163,7 @@ class SchedulesRepository(Repository):
     def _row(self, tx: Tx, schedule: str) -> Schedule:
         assert self._projections is not None  # noqa: S101
         self._projections.bring(tx, "schedules")
-        row: Schedule | None = self._projections.row(tx, "schedules", schedule)
+        row: Schedule | None = self._projections.row(tx, SCHEDULES, schedule)
         if row is None:
             raise _no_schedule(schedule)
         return row
