@@ -31,6 +31,9 @@ class PersistenceConfig(msgspec.Struct, frozen=True, kw_only=True):
     auto_save_interval: Seconds = 30
     retention_days: Days = 30
 
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "storage_path", Path(self.storage_path))
+
     @property
     def file(self) -> Path:
         """The file that holds the log."""

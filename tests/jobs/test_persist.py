@@ -55,7 +55,7 @@ def test_PERSIST_001_configuration_defaults() -> None:
     config = PersistenceConfig()
     assert (config.enabled, config.storage_path, config.backend) == (False, Path("./data"), "json")
     assert (config.auto_save_interval, config.retention_days) == (30, 30)
-    assert config == config_of(False)
+    assert config == config_of(False) == PersistenceConfig(storage_path="./data")  # type: ignore[arg-type]
     assert config_of(True, "/srv/jobs", 7, backend="sqlite") == PersistenceConfig(
         enabled=True, storage_path=Path("/srv/jobs"), backend="sqlite", retention_days=7
     )
