@@ -73,7 +73,7 @@ def in_force(target: Target = None, environ: Mapping[str, str] = os.environ) -> 
     else:
         _hear_file(said, environ)
         for name, field in FIELDS.items():
-            if said.values["type"] == "sqlite" and field != "type":
+            if said.values["type"] != "postgresql" and field != "type":
                 break  # another program's variables: wrong or not, they have no part in this
             if value := environ.get(name):
                 said.add(f"variable {name}", {field: _told(name, partial(_field, field, value))})
@@ -128,7 +128,8 @@ def _config(said: _Said, environ: Mapping[str, str]) -> Config:
         shown |= {name: getattr(server.pool, field) for name, field in POOL_FIELDS.items()}
     else:
         path = values.get("path") or str(user_data_folder() / "log.db")
-        place = Place(path=None if path == MEMORY else _real(path), vfs=values.get("vfs", ""))
+        lines = values["type"] == "jsonl"
+        place = Place(path=None if path == MEMORY else _real(path), lines=lines, vfs=values.get("vfs", ""))
         shown = {"path": MEMORY if place.path is None else str(place.path)}
         shown |= {"vfs": place.vfs} if place.vfs else {}
     shown = {"type": values["type"], **shown}

@@ -15,6 +15,8 @@ DEFAULT_PORT = 5432
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 CountOrNone = Annotated[int, Meta(ge=0, le=1_000_000)]
+Holder = Literal["file", "jsonl", "memory", "postgresql"]
+"""What holds a log: a SQLite file, a file of JSON lines, memory, a PostgreSQL database."""
 
 
 class Secret:
@@ -96,28 +98,31 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a log is: ``path`` is a SQLite file, ``server`` a PostgreSQL database; neither means memory.
+    """Where a log is: ``path`` is a file, ``server`` a PostgreSQL database; neither means memory.
 
-    ``vfs`` names the SQLite VFS to open the file with.
+    The file is SQLite's, ``vfs`` names the VFS to open it with; or, with ``lines``, one of JSON lines.
     """
 
     path: Path | None = None
+    lines: bool = False
     vfs: str = ""
     server: Server | None = None
 
     @property
-    def kind(self) -> Literal["file", "memory", "postgresql"]:
+    def kind(self) -> Holder:
         """What holds the log."""
         if self.server is not None:
             return "postgresql"
-        return "memory" if self.path is None else "file"
+        if self.path is None:
+            return "memory"
+        return "jsonl" if self.lines else "file"
 
     @property
     def masked(self) -> str:
         """The place as a URL, a password in it as ``***``: one name for one log, to show and to compare."""
         if self.server is not None:
             return self.server.masked
-        return MEMORY if self.path is None else f"sqlite:///{self.path}"
+        return MEMORY if self.path is None else f"{'jsonl' if self.lines else 'sqlite'}:///{self.path}"
 
     def __str__(self) -> str:
         return self.masked

@@ -59,6 +59,10 @@ def of(kind: str) -> Upkeep:
         from eventlog.maintenance import sqlite
 
         return sqlite
+    if kind == "jsonl":
+        from eventlog.maintenance import jsonl
+
+        return jsonl
     raise StoreError("a log in memory has no file, and nothing to keep")
 
 

@@ -19,6 +19,7 @@ import msgspec
 from eventlog.codec import Codec, from_json, to_json
 from eventlog.errors import Corrupt
 from eventlog.events import Event, UnknownEvent
+from eventlog.place import Holder
 
 Durability = Literal["full", "process"]
 Progress = Callable[[int, int | None, str], None]
@@ -471,7 +472,7 @@ class Store(Protocol):
     """One database that holds one log."""
 
     @property
-    def kind(self) -> Literal["file", "memory", "postgresql"]:
+    def kind(self) -> Holder:
         """What holds the log: whose upkeep it needs."""
 
     @property
