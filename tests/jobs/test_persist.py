@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from freezegun import freeze_time
@@ -15,6 +14,7 @@ from eventlog.errors import IllegalTransition, InvalidInput, NotFound
 from eventlog.persistence import PersistenceConfig, config_of, open_persistent
 from eventlog.worker import RecoveryManager, RecoveryResult
 from eventlog.worker.retention import DAY_US, Retention
+from tests.helpers import eventually, in_processes
 from tests.jobs.worker_support import drain, process
 
 BACKENDS = ("json", "sqlite")
@@ -122,8 +122,6 @@ def test_PERSIST_007_pending_jobs(config: PersistenceConfig) -> None:
 
 def test_PERSIST_008_jobs_are_in_the_file(config: PersistenceConfig, tmp_path: Path) -> None:
     """PERSIST-008: a job is in the file as soon as it is enqueued, whatever becomes of the process."""
-    from tests.helpers import in_processes
-
     config.storage_path.mkdir()
     in_processes(1, enqueue_and_die, str(config.file))
     with eventlog.open(config.file) as log:
@@ -248,9 +246,22 @@ def test_a_worker_applies_retention(tmp_path: Path) -> None:
 
 
 def test_the_command_keeps_jobs_where_it_is_told(tmp_path: Path) -> None:
-    def work(*options: Any) -> tuple[int, str]:
-        with process(str(tmp_path / "other.db"), *options, folder=tmp_path) as worker:
-            return worker.end()
-
-    status, output = work("--persist")
+    data = tmp_path / "data"
+    with opened(PersistenceConfig(enabled=True, storage_path=data)) as log:
+        with freeze_time("2026-01-01"):
+            old = complete(log)
+        job_id = log.jobs.enqueue("touch", {"path": str(tmp_path / "began"), "seconds": 2}).job_id
+    options = ("--persist", "--data-dir", str(data), "--retention-days", "7")
+    with process(None, *options, folder=tmp_path) as worker:
+        eventually((tmp_path / "began").exists, 20)
+        worker.kill()
+    with process(None, *options, "--until-empty", folder=tmp_path) as worker:
+        status, output = worker.end()
+    assert status == 0, output
+    assert "recovered 1 jobs, 1 of them requeued" in output
+    with eventlog.open(data / "jobs.jsonl") as log:
+        assert (log.jobs.get(job_id).status, log.jobs.get(job_id).crashes) == ("completed", 1)
+        assert log.jobs.find(old) is None
+    with process(str(tmp_path / "other.db"), "--persist", folder=tmp_path) as worker:
+        status, output = worker.end()
     assert status == 2 and "--persist keeps jobs in --data-dir" in output

@@ -44,7 +44,8 @@ def working(log: Log, **options: Any) -> Iterator[Worker]:
 class Process:
     """``eventlog jobs work`` in a process of its own."""
 
-    def __init__(self, target: str, *options: str, folder: Path, prelude: str = "") -> None:
+    def __init__(self, target: str | None, *options: str, folder: Path, prelude: str = "") -> None:
+        where = () if target is None else ("--db", target)
         program = f"{prelude}\nfrom eventlog.cli import main\nmain()"
         self.popen = subprocess.Popen(
             [
@@ -52,8 +53,7 @@ class Process:
                 "-P",
                 "-c",
                 program,
-                "--db",
-                target,
+                *where,
                 "jobs",
                 "work",
                 "-i",
@@ -86,7 +86,7 @@ class Process:
 
 
 @contextmanager
-def process(target: str, *options: str, folder: Path, prelude: str = "") -> Iterator[Process]:
+def process(target: str | None, *options: str, folder: Path, prelude: str = "") -> Iterator[Process]:
     """The same, ended with the block."""
     one = Process(target, *options, folder=folder, prelude=prelude)
     try:
