@@ -355,3 +355,13 @@ def test_tls_is_spoken_on_any_address(tmp_path: Path) -> None:
         response.read()
     connection.close()
     assert server.stop() == 0
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['uvicorn'] = None; from eventlog.cli import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--db", str(tmp_path / "log.db"), "serve"],
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "error: serving needs pip install 'execution-eventlog[web]'\n")
+    assert not list(tmp_path.iterdir())
