@@ -16,6 +16,7 @@ COMMANDS = {
     "stats": ("stats:stats", "Counts, success rates and durations."),
     "log": ("log:log", "The events themselves: append, read, verify, export."),
     "projections": ("projections:projections", "The tables computed from the events: rebuild, roll back, explain."),
+    "serve": ("serve:serve", "Serve the log over HTTP."),
     "db": ("db:db", "The database: create, migrate, check, back up."),
     "config": ("config:config", "Which log is in use, and who says so."),
     "completion": ("completion:completion", "Print the completion script of a shell."),

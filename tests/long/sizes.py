@@ -13,6 +13,7 @@ EVENTLOG_LONG_EXAMPLES    histories of commands                     (10)
 EVENTLOG_LONG_CRASHES     of a PostgreSQL server under load         (2)
 EVENTLOG_LONG_JOB_KILLS   workers and recoverers killed             (50)
 EVENTLOG_LONG_STEP        lines between two interrupts              (40)
+EVENTLOG_LONG_REQUESTS    of each kind and operation over HTTP      (5)
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ DEFAULTS = {
     "CRASHES": 2,
     "JOB_KILLS": 50,
     "STEP": 40,
+    "REQUESTS": 5,
 }
 
 
