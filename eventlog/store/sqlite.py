@@ -238,6 +238,15 @@ class SQLiteStore(Liveness):
                 raise self._translate(error) from error
             raise
 
+    def _write(self, sql: str, values: tuple[Any, ...]) -> int:
+        self._enter()
+        try:
+            return super()._write(sql, values)
+        finally:
+            # What others wrote before it was not looked at: whoever begins next has to be told.
+            self._seen = False
+            self._writing.release()
+
     def _enter(self) -> None:
         if not self._writing.acquire(timeout=self.timeout_s):
             raise LogBusy(
