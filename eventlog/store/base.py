@@ -343,7 +343,9 @@ class QueryReader(Protocol):
         limit: int | None = None,
         offset: int = 0,
     ) -> list[Any]:
-        """Rows as Structs; ``order`` names columns, ``-name`` descending."""
+        """Rows as Structs; ``order`` names columns, ``-name`` descending, ``+name`` and ``+-name`` where few rows are
+        to be sorted, which must not be looked for in the order of the key.
+        """
 
     def count(self, table: Table, where: Sequence[Filter] = ()) -> int:
         """How many rows there are."""

@@ -55,6 +55,8 @@ class SqlReader(ABC):
     unlimited: Any = None
     """What stands for no limit behind LIMIT."""
     join = "JOIN"
+    sorting = ""
+    """What, before a column to order by, keeps the planner from walking the table in its order."""
 
     execute: Callable[..., Answer]
     """Runs one statement with its values."""
@@ -151,7 +153,9 @@ class SqlReader(ABC):
         offset: int = 0,
     ) -> list[Any]:
         condition, values = self._condition(table, where)
-        keys = ", ".join(self._order(table, name.lstrip("-"), name[0] == "-") for name in order)
+        keys = ", ".join(
+            self.sorting * (name[0] == "+") + self._order(table, name.lstrip("+-"), "-" in name[:2]) for name in order
+        )
         sql = f"SELECT {names(table)} FROM {quoted(table.name)}{condition}"
         sql += f" ORDER BY {keys}" if keys else ""
         if limit is not None or offset:

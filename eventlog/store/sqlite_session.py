@@ -23,6 +23,7 @@ class Session(SqlReader):
     """Reads on one connection."""
 
     unlimited = -1
+    sorting = "+"
     join = "CROSS JOIN"
     """SQLite keeps the order of a CROSS JOIN: the keys first."""
 
