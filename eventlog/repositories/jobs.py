@@ -37,6 +37,7 @@ from eventlog.ids import floor_of, uuid7
 from eventlog.log import Events, Tx
 from eventlog.projection.manager import Projections
 from eventlog.repositories.base import Repository
+from eventlog.repositories.job_check import Problem, check_jobs
 from eventlog.repositories.job_explain import JobExplainer, JobExplanation
 from eventlog.repositories.job_rules import (
     ENDED,
@@ -50,7 +51,7 @@ from eventlog.repositories.job_rules import (
     refusal,
     retry,
 )
-from eventlog.store.base import MAX_POSITION, Durability, Filter, QueryReader, Record, Selection
+from eventlog.store.base import MAX_POSITION, Durability, Filter, Progress, QueryReader, Record, Selection
 from projections.job_attempts import JobAttempt
 from projections.job_attempts import projections as _attempts
 from projections.jobs import Job, enqueued
@@ -638,6 +639,10 @@ class JobsRepository(Repository):
         with self._source.reader() as reader:
             where = [Filter("claimed_at", ">=", LEAST), Filter("status", "=", "processing")]
             return reader.select(table, where, order=("claimed_at", "job_id"))
+
+    def check(self, progress: Progress | None = None) -> builtins.list[Problem]:
+        """Everything in the events of jobs that cannot have happened, such as two owners; see `job_check`."""
+        return check_jobs(self._source, progress)
 
     # in a transaction
 
