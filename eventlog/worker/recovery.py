@@ -30,7 +30,7 @@ from eventlog.recorder.capture import is_gone, process_facts
 from eventlog.repositories.job_rules import Rung
 from eventlog.repositories.jobs import JOBS
 from eventlog.worker.attempt import WorkerLog
-from eventlog.worker.registration import is_unlocked, remove_stale_locks
+from eventlog.worker.registration import is_lock_path, is_unlocked, remove_stale_locks
 from projections.jobs import Job
 from projections.workers import Worker
 
@@ -151,9 +151,9 @@ class RecoveryManager:
         if worker is None or worker.status != "running":
             return
         self._log.workers.lost(worker_id, rung, evidence)
-        if worker.lock_path is not None and _is_here(worker) and is_unlocked(worker.lock_path):
+        if (path := _lock_of(worker)) is not None and is_unlocked(path):
             with contextlib.suppress(OSError):
-                os.unlink(worker.lock_path)
+                os.unlink(path)
 
     def _certain(self, worker: Worker) -> tuple[Rung, str] | None:
         """What proves that a worker is gone, whatever its heartbeat said."""
@@ -161,8 +161,8 @@ class RecoveryManager:
             return self._said_lost(worker)
         if worker.status == "stopped":
             return "process_gone", f"worker {worker.worker_id} stopped and did not hand the job back"
-        if worker.lock_path is not None and _is_here(worker) and is_unlocked(worker.lock_path):
-            return "lock_released", f"{worker.lock_path} is not locked any more"
+        if (path := _lock_of(worker)) is not None and is_unlocked(path):
+            return "lock_released", f"{path} is not locked any more"
         evidence = is_gone(worker)
         if evidence is None:
             return None
@@ -200,6 +200,16 @@ def _is_here(worker: Worker) -> bool:
     if worker.machine_id is not None and here["machine_id"] is not None:
         return bool(worker.machine_id == here["machine_id"])
     return worker.boot_id is not None and bool(worker.boot_id == here["boot_id"])
+
+
+def _lock_of(worker: Worker) -> str | None:
+    """The lock file of a worker of this machine. Whoever may append could name any file: only one that can be its own
+    is opened, and removed.
+    """
+    path = worker.lock_path
+    if path is None or not _is_here(worker) or not is_lock_path(path, worker.worker_id):
+        return None
+    return path
 
 
 def _silent(job: Job, worker: Worker | None, silence: int | None) -> tuple[Rung, str] | None:

@@ -16,6 +16,7 @@ import eventlog
 from eventlog.app import Log
 from eventlog.events.jobs import JobCrashed
 from eventlog.events.workers import WorkerStarted
+from eventlog.ids import uuid7
 from eventlog.recorder import capture
 from eventlog.repositories.jobs import NewJob
 from eventlog.worker import RecoveryManager, RecoveryResult
@@ -37,8 +38,8 @@ def claimed(log: Log, worker_id: str, count: int = 1, **options: Any) -> list[st
     return ids
 
 
-def register(log: Log, lease_us: int = HOUR_US, **facts: Any) -> str:
-    return log.workers.start(WorkerStarted(**{**HERE, "pid": os.getpid(), **facts}, lease_us=lease_us))
+def register(log: Log, lease_us: int = HOUR_US, worker_id: str | None = None, **facts: Any) -> str:
+    return log.workers.start(WorkerStarted(**{**HERE, "pid": os.getpid(), **facts}, lease_us=lease_us), worker_id)
 
 
 def rung_of(log: Log, job_id: str) -> tuple[str, str]:
@@ -102,10 +103,12 @@ def test_evidence_of_a_dead_worker_is_in_the_events(
 
 
 def test_a_lock_that_was_let_go_proves_more_than_anything_else(tmp_path: Path) -> None:
-    lock = tmp_path / "some.lock"
+    worker_id, elsewhere = uuid7(), uuid7()
+    (tmp_path / "workers").mkdir()
+    lock, far = (tmp_path / "workers" / f"{name}.lock" for name in (worker_id, elsewhere))
     with eventlog.open(tmp_path / "log.db") as log, lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        worker_id = register(log, lock_path=str(lock))
+        register(log, worker_id=worker_id, lock_path=str(lock))
         (job_id,) = claimed(log, worker_id)
         assert RecoveryManager(log).requeue_processing() == 0
         fcntl.flock(held, fcntl.LOCK_UN)
@@ -113,10 +116,27 @@ def test_a_lock_that_was_let_go_proves_more_than_anything_else(tmp_path: Path) -
         assert rung_of(log, job_id)[0] == "lock_released"
         assert not lock.exists()
         # The same path on another machine is another file.
-        other = register(log, lock_path=str(lock), host="elsewhere", machine_id="f" * 32)
-        lock.touch()
-        claimed(log, other)
+        register(log, worker_id=elsewhere, lock_path=str(far), host="elsewhere", machine_id="f" * 32)
+        far.touch()
+        claimed(log, elsewhere)
         assert RecoveryManager(log).requeue_processing() == 0
+
+
+def test_no_file_but_a_worker_s_own_lock_is_opened_or_removed(tmp_path: Path) -> None:
+    """Whoever may append events could name any file of whoever recovers."""
+    (tmp_path / "workers").mkdir()
+    worker_id = uuid7()
+    others = [tmp_path / "precious", tmp_path / "workers" / "precious", tmp_path / f"{worker_id}.lock"]
+    with eventlog.open(tmp_path / "log.db") as log:
+        for path in others:
+            path.touch()
+            liar = register(log, lock_path=str(path))
+            claimed(log, liar)
+            log.append(f"worker-../{path.name}", WorkerStarted(**HERE, lock_path=str(path)))
+            claimed(log, f"../{path.name}")
+        claimed(log, register(log, pid=dead_pid(), lock_path=str(others[0])))
+        assert RecoveryManager(log).recover_on_startup() == RecoveryResult(1, 1, 0)
+        assert all(path.exists() for path in others)
 
 
 def test_a_worker_of_another_machine_has_its_lease(log: Log) -> None:
