@@ -268,7 +268,8 @@ def _cancel_requested(row: Job, event: JobCancelRequested, record: Record) -> Jo
 
 
 def _cancelled(row: Job, event: JobCancelled, record: Record) -> Job:
-    return _ended(row, "cancelled", record, reason=event.reason, cancel_requested_by=event.by)
+    run_us = row.run_us if event.attempt is None else event.duration_us
+    return _ended(row, "cancelled", record, reason=event.reason, cancel_requested_by=event.by, run_us=run_us)
 
 
 def _expired(row: Job, event: JobExpired, record: Record) -> Job:
