@@ -25,7 +25,7 @@ from eventlog.errors import (
 from eventlog.events.runs import RunStarted
 from eventlog.recorder import capture, values
 from eventlog.recorder.sink import Sink
-from eventlog.repositories.jobs import LateResult
+from eventlog.repositories.jobs import LateResult, WorkerGone
 from eventlog.store.base import Durability
 from eventlog.worker.attempt import Attempt, WorkerLog
 from eventlog.worker.child import Child, check_reachable
@@ -239,6 +239,12 @@ class Worker:
             jobs = self._log.jobs.claim(worker_id, limit=idle, durability=self._durability, **self._wish)
         except (LogClosed, LogReadOnly):
             raise
+        except WorkerGone as error:
+            self._said(f"cannot claim: {error}")
+            if self._heart is not None:
+                self._heart.doubt()
+            self._wake.wait(self._trouble_s)
+            return False
         except EventLogError as error:
             if until_empty and isinstance(error, ProjectionError):
                 raise

@@ -18,7 +18,7 @@ from eventlog.events.jobs import JobCrashed
 from eventlog.events.workers import WorkerStarted
 from eventlog.ids import uuid7
 from eventlog.recorder import capture
-from eventlog.repositories.jobs import NewJob
+from eventlog.repositories.jobs import NewJob, WorkerGone
 from eventlog.worker import RecoveryManager, RecoveryResult
 from eventlog.worker import recovery as recovery_module
 from tests import postgres
@@ -165,10 +165,43 @@ def test_jobs_of_workers_that_stopped_or_are_known_to_be_lost_are_taken(log: Log
     log.workers.stop(stopped)
     (second,) = claimed(log, lost)
     log.workers.lost(lost, "lease_expired", "it was silent")
-    (third,) = claimed(log, lost)  # before it noticed
-    assert RecoveryManager(log).recover_on_startup() == RecoveryResult(3, 3, 0)
+    assert RecoveryManager(log).recover_on_startup() == RecoveryResult(2, 2, 0)
     assert rung_of(log, first) == ("process_gone", f"worker {stopped} stopped and did not hand the job back")
-    assert rung_of(log, second) == rung_of(log, third) == ("lease_expired", "it was silent")
+    assert rung_of(log, second) == ("lease_expired", "it was silent")
+
+
+@pytest.mark.shared
+def test_a_worker_that_is_gone_claims_nothing_that_would_be_taken_from_it_at_once(open_log: OpenLog) -> None:
+    log, other = open_log(), open_log()
+    lost, stopped = register(log), register(log)
+    (job_id,) = claimed(log, lost)
+    log.jobs.enqueue_many([NewJob(kind="k") for _ in range(2)])
+    other.workers.lost(lost, "lease_expired", "it was silent")
+    other.workers.stop(stopped)
+    # Before anybody took its job it may still say how it ended.
+    done = log.jobs.complete_and_claim(job_id, log.jobs.get(job_id).token or 0, worker_id=lost, limit=1)
+    assert (done.job.status, done.claimed) == ("completed", [])
+    for worker_id, end in ((lost, "lost"), (stopped, "stopped")):
+        with pytest.raises(WorkerGone, match=f"is {end}: register anew"):
+            log.jobs.claim(worker_id)
+    log.projections.rollback(log.head().position - 2, ["workers"])
+    assert len(log.jobs.claim("over http", limit=9)) == 2
+
+
+def test_whoever_is_killed_while_he_says_that_a_worker_is_lost_does_not_leave_it_in_doubt(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker_id = register(log)
+
+    def killed(*given: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    for owner, step in ((log, "decide"), (log.store, "forget_workers")):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(owner, step, killed)
+            log.workers.lost(worker_id, "lease_expired", "it was silent")
+        # It never believes to live while the log says that it is lost.
+        assert not (log.workers.beat(worker_id) and log.workers.get(worker_id).status == "lost")
 
 
 def test_who_slept_gives_others_one_lease_more(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
