@@ -64,6 +64,7 @@ class RecoveryManager:
         self._log = log
         self._mine = mine
         self._looked_at: float | None = None
+        self._looked_at_of_day = 0.0
         self._trust_from = 0.0
 
     # what the document names
@@ -176,11 +177,16 @@ class RecoveryManager:
         return "process_gone", worker.reason or "it was found lost"
 
     def _notice_sleep(self) -> None:
-        """Who slept himself (a closed lid, SIGSTOP) cannot blame others for their silence: they get one lease more."""
-        now = _awake_clock()
-        if self._looked_at is not None and now - self._looked_at > self.longest_gap_s:
-            self._trust_from = now + self.longest_gap_s
-        self._looked_at = now
+        """Who slept himself (a closed lid, SIGSTOP) cannot blame others for their silence: they get one lease more.
+
+        So they do where the time of day was put forward: by it nobody has said anything since.
+        """
+        now, of_day = _awake_clock(), now_us() / 1e6
+        if self._looked_at is not None:
+            gap = max(now - self._looked_at, of_day - self._looked_at_of_day)
+            if gap > self.longest_gap_s:
+                self._trust_from = now + self.longest_gap_s
+        self._looked_at, self._looked_at_of_day = now, of_day
 
     longest_gap_s: float = 30.0
     """A pause between two sweeps that is longer than this is sleep. Meaningful only where sweeps are regular."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from freezegun import freeze_time
 
 import eventlog
 from eventlog.app import Log
@@ -217,6 +218,28 @@ def test_who_slept_gives_others_one_lease_more(log: Log, monkeypatch: pytest.Mon
     assert manager.sweep() == []
     clock[0] += 2
     assert len(manager.sweep()) == 1
+
+
+def test_a_clock_that_was_put_forward_proves_nobody_silent(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    if log.store.kind == "postgresql":
+        pytest.skip("there the clock of the database counts")
+    worker_id = register(log, host="elsewhere", machine_id="f" * 32, lease_us=30_000_000)
+    claimed(log, worker_id)
+    awake = [1000.0]
+    monkeypatch.setattr(recovery_module, "_awake_clock", lambda: awake[0])
+    manager = RecoveryManager(log)
+    with freeze_time("2026-11-27 12:00:00") as clock:
+        assert log.workers.beat(worker_id) and manager.sweep() == []
+        clock.tick(3600)
+        awake[0] += 1
+        assert manager.sweep() == []
+        assert log.workers.beat(worker_id)
+        clock.tick(29)
+        awake[0] += 29
+        assert manager.sweep() == []
+        clock.tick(2)
+        awake[0] += 2
+        assert len(manager.sweep()) == 1
 
 
 # what becomes of the jobs
