@@ -243,8 +243,9 @@ class JobsRepository(Repository):
         """Claim jobs that can run now, the first queue first; each row's ``token`` says that they are this worker's.
 
         ``queues``: all that have jobs, when None; ``kinds``: only those, the others are left alone. Whoever is silent
-        for longer than ``lease_us`` may lose them. Where nothing waits nobody is kept from writing. Raises WorkerGone
-        for a worker that stopped or was taken for lost: what it claimed would be taken from it at once.
+        for longer than ``lease_us``, and than the lease with which it registered, may lose them. Where nothing waits
+        nobody is kept from writing. Raises WorkerGone for a worker that stopped or was taken for lost: what it claimed
+        would be taken from it at once.
         """
         wish = _wish(worker_id, queues, kinds, _between(limit, 1, MAX_AT_ONCE, "limit"), lease_us)
         log = self._log

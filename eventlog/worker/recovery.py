@@ -27,7 +27,7 @@ from eventlog.clock import now_us
 from eventlog.errors import IllegalTransition, NotFound
 from eventlog.events.workers import WorkerLost
 from eventlog.recorder.capture import is_gone, process_facts
-from eventlog.repositories.job_rules import Rung
+from eventlog.repositories.job_rules import Rung, lease_of
 from eventlog.repositories.jobs import JOBS
 from eventlog.worker.attempt import WorkerLog
 from eventlog.worker.registration import is_lock_path, is_unlocked, remove_stale_locks
@@ -118,7 +118,10 @@ class RecoveryManager:
                 found += [Found(job, *certain) for job in jobs]
             elif leases and now >= self._trust_from:
                 silence = silences.get(worker_id)
-                found += [Found(job, *told) for job in jobs if (told := _silent(job, worker, silence)) is not None]
+                for job in jobs:
+                    since = max(job.claimed_at or 0, 0 if worker is None else worker.started_at)
+                    if (told := _silent(worker_id, worker, silence, since, lease_of(job, worker))) is not None:
+                        found.append(Found(job, *told))
         return found
 
     def sweep(self, *, leases: bool = True) -> list[Job]:
@@ -131,6 +134,8 @@ class RecoveryManager:
         for (worker_id, rung, evidence), jobs in groups.items():
             self._tell_lost(worker_id, rung, evidence)
             batches += [(jobs[start : start + BATCH], rung, evidence) for start in range(0, len(jobs), BATCH)]
+        if leases:
+            self._tell_idle_lost()
         # Several recoverers at once begin at different ends, and do not wait for each other to find nothing left.
         random.shuffle(batches)
         return [job for batch in batches for job in self._take(*batch)]
@@ -155,6 +160,19 @@ class RecoveryManager:
         if (path := _lock_of(worker)) is not None and is_unlocked(path):
             with contextlib.suppress(OSError):
                 os.unlink(path)
+
+    def _tell_idle_lost(self) -> None:
+        """Workers that went while they had nothing to do: no job leads to them, and they would be running for ever."""
+        mine, trusts, silences = set(self._mine()), _awake_clock() >= self._trust_from, self._log.workers.silences()
+        for worker in self._log.workers.list(status="running", limit=None):
+            worker_id = worker.worker_id
+            if worker_id in mine:
+                continue
+            gone = self._certain(worker)
+            if gone is None and trusts:
+                gone = _silent(worker_id, worker, silences.get(worker_id), worker.started_at, worker.lease_us)
+            if gone is not None:
+                self._tell_lost(worker_id, *gone)
 
     def _certain(self, worker: Worker) -> tuple[Rung, str] | None:
         """What proves that a worker is gone, whatever its heartbeat said."""
@@ -218,18 +236,20 @@ def _lock_of(worker: Worker) -> str | None:
     return path
 
 
-def _silent(job: Job, worker: Worker | None, silence: int | None) -> tuple[Rung, str] | None:
-    lease = (worker.lease_us if worker is not None else job.lease_us) or 0
+def _silent(
+    worker_id: str, worker: Worker | None, silence: int | None, since: int, lease: int
+) -> tuple[Rung, str] | None:
+    """That a worker said nothing for longer than a lease; ``since``: when it must have lived."""
     if silence is None:
         # Not said a word yet, or the log was copied without what workers said.
-        silence = now_us() - max(job.claimed_at or 0, 0 if worker is None else worker.started_at)
+        silence = now_us() - since
     if silence <= lease:
         return None
     said = f"said nothing for {silence / 1e6:.0f} s, and its lease is {lease / 1e6:g} s"
     if worker is None:
-        return "worker_unknown", f"worker {job.worker_id} never registered and {said}"
+        return "worker_unknown", f"worker {worker_id} never registered and {said}"
     where = "" if worker.host is None else f" on {worker.host}"
-    return "lease_expired", f"worker {job.worker_id}{where} {said}"
+    return "lease_expired", f"worker {worker_id}{where} {said}"
 
 
 def _awake_clock() -> float:

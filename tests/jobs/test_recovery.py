@@ -19,7 +19,7 @@ from eventlog.events.jobs import JobCrashed
 from eventlog.events.workers import WorkerStarted
 from eventlog.ids import uuid7
 from eventlog.recorder import capture
-from eventlog.repositories.jobs import NewJob, WorkerGone
+from eventlog.repositories.jobs import LEASE_US, NewJob, WorkerGone
 from eventlog.worker import RecoveryManager, RecoveryResult
 from eventlog.worker import recovery as recovery_module
 from tests import postgres
@@ -34,7 +34,8 @@ HOUR_US = 3_600_000_000
 def claimed(log: Log, worker_id: str, count: int = 1, **options: Any) -> list[str]:
     """Jobs that a worker began and will never end."""
     ids = log.jobs.enqueue_many([NewJob(kind="k", **options) for _ in range(count)])
-    while any(log.jobs.claim(worker_id, limit=1000)):
+    worker = log.workers.find(worker_id)
+    while any(log.jobs.claim(worker_id, limit=1000, lease_us=LEASE_US if worker is None else worker.lease_us)):
         pass
     return ids
 
@@ -148,6 +149,30 @@ def test_a_worker_of_another_machine_has_its_lease(log: Log) -> None:
     log.store.forget_workers([elsewhere])
     assert RecoveryManager(log).requeue_processing() == 0
     assert log.jobs.get(job_id).status == "processing"
+
+
+def test_of_the_leases_of_a_worker_and_of_its_claim_the_longer_one_counts(log: Log) -> None:
+    for of_worker, of_claim, taken in ((1, HOUR_US, 0), (HOUR_US, 1, 0), (1, 1, 1)):
+        worker_id = register(log, host="elsewhere", machine_id="f" * 32, lease_us=of_worker)
+        log.jobs.enqueue("k")
+        (job,) = log.jobs.claim(worker_id, lease_us=of_claim)
+        kinds = {blocker.kind for blocker in log.jobs.explain(job.job_id).blockers}
+        assert kinds == {"running", *(["silent"] if taken else [])}
+        assert len(RecoveryManager(log).look()) == taken
+
+
+def test_workers_that_went_while_they_had_nothing_to_do_are_known_to_be_lost(log: Log) -> None:
+    alive, stopped, young = register(log), register(log), register(log, host="elsewhere", machine_id="f" * 32)
+    log.workers.stop(stopped)
+    gone = register(log, pid=dead_pid())
+    silent = register(log, host="elsewhere", machine_id="f" * 32, lease_us=1)
+    RecoveryManager(log, mine=lambda: [gone]).sweep(leases=False)
+    assert len(log.workers.list(status="running")) == 4
+    assert RecoveryManager(log).recover_on_startup() == RecoveryResult(0, 0, 0)
+    assert {worker.worker_id for worker in log.workers.list(status="running")} == {alive, young}
+    assert {worker.worker_id for worker in log.workers.list(status="lost")} == {gone, silent}
+    assert log.workers.silences().keys() == {alive, young}
+    assert [record.event.rung for record in log.read(types=["worker.lost"])] == ["lease_expired", "process_gone"]  # type: ignore[union-attr]
 
 
 def test_somebody_unknown_has_the_lease_of_his_claim(log: Log) -> None:
