@@ -72,7 +72,7 @@ T = TypeVar("T")
 Outcome = Literal["succeeded", "failed", "released", "snoozed", "cancelled"]
 
 
-class NewJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NewJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A job to enqueue: the fields of `JobEnqueued`, and an idempotency ``key``."""
 
     kind: str
