@@ -192,7 +192,7 @@ class JobsRepository(Repository):
             new = NewJob(kind=kind, args={} if args is None else args, **options)
         except TypeError as error:
             raise InvalidInput(f"a job is {', '.join(NewJob.__struct_fields__)}: {error}") from error
-        event = _enqueued(new)
+        event = event_of(new)
         job_id = uuid7()
         if new.key is None and new.unique_key is None:
             at = now_us()
@@ -211,7 +211,7 @@ class JobsRepository(Repository):
     def enqueue_many(self, jobs: Iterable[NewJob], *, durability: Durability = "full") -> builtins.list[str]:
         """Enqueue jobs, all or none; returns their ids. Those whose key was used before keep their first id."""
         log = self._log
-        events = [(uuid7(), new, _enqueued(new)) for new in jobs]
+        events = [(uuid7(), new, event_of(new)) for new in jobs]
         plain = [(job_id, event) for job_id, new, event in events if new.key is None and new.unique_key is None]
         at = now_us()  # one for all: those with keys and those without stay in their order
         prepared = [log.prepare(f"job-{job_id}", event, expect=0, occurred_at=at) for job_id, event in plain]
@@ -894,7 +894,8 @@ def _ready(reader: QueryReader, queue: str, kinds: Sequence[str] | None, now: in
     return found
 
 
-def _enqueued(new: NewJob) -> JobEnqueued:
+def event_of(new: NewJob) -> JobEnqueued:
+    """What is appended for a job. Raises InvalidInput for one that cannot be enqueued."""
     _named("job's kind", new.kind)
     _named("job's queue", new.queue)
     for what in ("unique_key", "parent_job_id", "batch_id", "schedule"):
