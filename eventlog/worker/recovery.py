@@ -16,6 +16,7 @@ Only the last two can be wrong about somebody who lives; the token of a claim th
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import threading
@@ -65,7 +66,7 @@ class RecoveryManager:
         self._mine = mine
         self._looked_at: float | None = None
         self._looked_at_of_day = 0.0
-        self._trust_from = 0.0
+        self._woke_at = -math.inf
 
     # what the document names
 
@@ -103,7 +104,6 @@ class RecoveryManager:
 
         ``leases``: also those whose worker only fell silent.
         """
-        now = _awake_clock()
         by_worker: dict[str, list[Job]] = {}
         for job in self._log.jobs.processing():
             by_worker.setdefault(job.worker_id or "", []).append(job)
@@ -116,11 +116,11 @@ class RecoveryManager:
             certain = None if worker is None else self._certain(worker)
             if certain is not None:
                 found += [Found(job, *certain) for job in jobs]
-            elif leases and now >= self._trust_from:
+            elif leases:
                 silence = silences.get(worker_id)
                 for job in jobs:
                     since = max(job.claimed_at or 0, 0 if worker is None else worker.started_at)
-                    if (told := _silent(worker_id, worker, silence, since, lease_of(job, worker))) is not None:
+                    if (told := self._silent(worker_id, worker, silence, since, lease_of(job, worker))) is not None:
                         found.append(Found(job, *told))
         return found
 
@@ -163,14 +163,14 @@ class RecoveryManager:
 
     def _tell_idle_lost(self) -> None:
         """Workers that went while they had nothing to do: no job leads to them, and they would be running for ever."""
-        mine, trusts, silences = set(self._mine()), _awake_clock() >= self._trust_from, self._log.workers.silences()
+        mine, silences = set(self._mine()), self._log.workers.silences()
         for worker in self._log.workers.list(status="running", limit=None):
             worker_id = worker.worker_id
             if worker_id in mine:
                 continue
-            gone = self._certain(worker)
-            if gone is None and trusts:
-                gone = _silent(worker_id, worker, silences.get(worker_id), worker.started_at, worker.lease_us)
+            gone = self._certain(worker) or self._silent(
+                worker_id, worker, silences.get(worker_id), worker.started_at, worker.lease_us
+            )
             if gone is not None:
                 self._tell_lost(worker_id, *gone)
 
@@ -194,8 +194,23 @@ class RecoveryManager:
                 return event.rung, event.evidence  # type: ignore[return-value]  # only a Rung was ever written
         return "process_gone", worker.reason or "it was found lost"
 
+    def _silent(
+        self, worker_id: str, worker: Worker | None, silence: int | None, since: int, lease: int
+    ) -> tuple[Rung, str] | None:
+        """That a worker said nothing for longer than a lease; ``since``: when it must have lived."""
+        if silence is None:
+            # Not said a word yet, or the log was copied without what workers said.
+            silence = now_us() - since
+        if silence <= lease or _awake_clock() < self._woke_at + max(lease / 1e6, self.longest_gap_s):
+            return None
+        said = f"said nothing for {silence / 1e6:.0f} s, and its lease is {lease / 1e6:g} s"
+        if worker is None:
+            return "worker_unknown", f"worker {worker_id} never registered and {said}"
+        where = "" if worker.host is None else f" on {worker.host}"
+        return "lease_expired", f"worker {worker_id}{where} {said}"
+
     def _notice_sleep(self) -> None:
-        """Who slept himself (a closed lid, SIGSTOP) cannot blame others for their silence: they get one lease more.
+        """Who slept himself (a closed lid, SIGSTOP) cannot blame others for their silence: they get a lease more.
 
         So they do where the time of day was put forward: by it nobody has said anything since.
         """
@@ -203,7 +218,7 @@ class RecoveryManager:
         if self._looked_at is not None:
             gap = max(now - self._looked_at, of_day - self._looked_at_of_day)
             if gap > self.longest_gap_s:
-                self._trust_from = now + self.longest_gap_s
+                self._woke_at = now
         self._looked_at, self._looked_at_of_day = now, of_day
 
     longest_gap_s: float = 30.0
@@ -234,22 +249,6 @@ def _lock_of(worker: Worker) -> str | None:
     if path is None or not _is_here(worker) or not is_lock_path(path, worker.worker_id):
         return None
     return path
-
-
-def _silent(
-    worker_id: str, worker: Worker | None, silence: int | None, since: int, lease: int
-) -> tuple[Rung, str] | None:
-    """That a worker said nothing for longer than a lease; ``since``: when it must have lived."""
-    if silence is None:
-        # Not said a word yet, or the log was copied without what workers said.
-        silence = now_us() - since
-    if silence <= lease:
-        return None
-    said = f"said nothing for {silence / 1e6:.0f} s, and its lease is {lease / 1e6:g} s"
-    if worker is None:
-        return "worker_unknown", f"worker {worker_id} never registered and {said}"
-    where = "" if worker.host is None else f" on {worker.host}"
-    return "lease_expired", f"worker {worker_id}{where} {said}"
 
 
 def _awake_clock() -> float:

@@ -230,16 +230,26 @@ def test_whoever_is_killed_while_he_says_that_a_worker_is_lost_does_not_leave_it
         assert not (log.workers.beat(worker_id) and log.workers.get(worker_id).status == "lost")
 
 
-def test_who_slept_gives_others_one_lease_more(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    claimed(log, register(log, host="elsewhere", machine_id="f" * 32, lease_us=1))
+@pytest.mark.parametrize(("own_s", "lease_us", "patience_s"), [(30, 1, 30), (5, 60_000_000, 60)])
+def test_who_slept_gives_others_one_lease_more(
+    log: Log, monkeypatch: pytest.MonkeyPatch, own_s: float, lease_us: int, patience_s: float
+) -> None:
+    """Of his leases and theirs the longer one: theirs may beat only three times in it."""
+    worker_id = register(log, host="elsewhere", machine_id="f" * 32, lease_us=lease_us)
+    claimed(log, worker_id)
+    monkeypatch.setattr(log.store, "silences", lambda: {worker_id: 600_000_000})
     clock = [1000.0]
     monkeypatch.setattr(recovery_module, "_awake_clock", lambda: clock[0])
     manager = RecoveryManager(log)
-    manager.longest_gap_s = 30
+    manager.longest_gap_s = own_s
     manager.sweep(leases=False)
     clock[0] += 600
     assert manager.sweep() == []
-    clock[0] += 29
+    woke = clock[0]
+    while clock[0] < woke + patience_s - own_s:
+        clock[0] += own_s
+        assert manager.sweep() == []
+    clock[0] = woke + patience_s - 1
     assert manager.sweep() == []
     clock[0] += 2
     assert len(manager.sweep()) == 1
