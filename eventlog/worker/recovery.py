@@ -22,7 +22,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast, get_args
 
 from eventlog.clock import now_us
 from eventlog.errors import IllegalTransition, NotFound
@@ -188,10 +188,11 @@ class RecoveryManager:
         return ("process_gone" if worker.boot_id == process_facts()["boot_id"] else "other_boot"), evidence
 
     def _said_lost(self, worker: Worker) -> tuple[Rung, str]:
-        """Somebody found it lost and did not get to all of its jobs; or it claimed one before it noticed."""
+        """Somebody found it lost and did not get to all of its jobs."""
         for record in self._log.read_stream(f"worker-{worker.worker_id}"):
-            if isinstance(event := record.event, WorkerLost):
-                return event.rung, event.evidence  # type: ignore[return-value]  # only a Rung was ever written
+            # Whoever may append could have written any word there.
+            if isinstance(event := record.event, WorkerLost) and event.rung in get_args(Rung):
+                return cast(Rung, event.rung), event.evidence
         return "process_gone", worker.reason or "it was found lost"
 
     def _silent(

@@ -16,7 +16,7 @@ from freezegun import freeze_time
 import eventlog
 from eventlog.app import Log
 from eventlog.events.jobs import JobCrashed
-from eventlog.events.workers import WorkerStarted
+from eventlog.events.workers import WorkerLost, WorkerStarted
 from eventlog.ids import uuid7
 from eventlog.recorder import capture
 from eventlog.repositories.jobs import LEASE_US, NewJob, WorkerGone
@@ -194,6 +194,15 @@ def test_jobs_of_workers_that_stopped_or_are_known_to_be_lost_are_taken(log: Log
     assert RecoveryManager(log).recover_on_startup() == RecoveryResult(2, 2, 0)
     assert rung_of(log, first) == ("process_gone", f"worker {stopped} stopped and did not hand the job back")
     assert rung_of(log, second) == ("lease_expired", "it was silent")
+
+
+def test_a_worker_that_is_said_to_be_lost_in_strange_words_holds_up_no_recovery(log: Log) -> None:
+    strange, other = register(log), register(log, pid=dead_pid())
+    (first,) = claimed(log, strange)
+    claimed(log, other)
+    log.append(f"worker-{strange}", WorkerLost(rung="a feeling", evidence="it was quiet"))
+    assert RecoveryManager(log).recover_on_startup() == RecoveryResult(2, 2, 0)
+    assert rung_of(log, first) == ("process_gone", "it was quiet")
 
 
 @pytest.mark.shared
