@@ -39,7 +39,7 @@ from eventlog.worker.registration import Registration
 from eventlog.worker.retention import Retention
 from eventlog.worker.shell import Command, command_of, run_shell
 from eventlog.worker.streams import AttemptRun
-from eventlog.worker.upkeep import Upkeep
+from eventlog.worker.upkeep import Upkeep, quietly
 from eventlog.worker.watchdog import Watchdog
 from projections.jobs import Job
 
@@ -112,7 +112,7 @@ class Worker:
         self._kill_after_s = kill_after_s
         self._durability = durability
         self._retention = retention
-        self._said = tell or (lambda text: None)
+        self._said = quietly(tell or (lambda text: None))
         self._heart: Heart | None = None
         self._asked = 0
         self._ending = False

@@ -411,6 +411,15 @@ def test_several_workers_begin_each_attempt_once(log: Log, path: str, tmp_path: 
     assert len((tmp_path / "began").read_text().split()) == 120
 
 
+def test_a_worker_goes_on_when_nobody_listens_to_it_any_more(path: str, log: Log, tmp_path: Path) -> None:
+    ids = [shell(log, "true") for _ in range(3)]
+    with process(path, "--until-empty", folder=tmp_path) as worker:
+        worker.popen.stdout.close()  # type: ignore[union-attr]
+        worker.popen.wait(20)
+    assert {log.jobs.get(job_id).status for job_id in ids} == {"completed"}
+    assert [one.status for one in log.workers.list()] == ["stopped"]
+
+
 def test_until_empty_waits_for_what_others_process(log: Log) -> None:
     claimed = enqueue(log, "add", a=1)
     log.jobs.claim("somebody", kinds=["add"])
