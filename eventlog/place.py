@@ -1,4 +1,4 @@
-"""Where a log is: a file, memory, or a PostgreSQL database. No password in it is ever shown."""
+"""Where a log is: a file, memory, a PostgreSQL database, or behind a server. No password or token is ever shown."""
 
 from __future__ import annotations
 
@@ -95,19 +95,37 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         return self.masked
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a log is: ``path`` is a SQLite file, ``server`` a PostgreSQL database; neither means memory.
+class Remote(msgspec.Struct, frozen=True, kw_only=True):
+    """A log that `eventlog serve` offers: ``url`` is ``http://host:port``. ``token_file`` holds the token, where
+    ``token`` does not say it; ``told``: the file stood in the target, so whoever opens that next has to hear of it.
+    """
 
-    ``vfs`` names the SQLite VFS to open the file with.
+    url: str
+    token: Secret | None = None
+    token_file: str | None = None
+    told: bool = False
+
+    @property
+    def address(self) -> str:
+        """The URL for another program of ours to open. No token is in it, but the file's name may be."""
+        return f"{self.url}?token_file={quote(self.token_file)}" if self.told and self.token_file else self.url
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a log is: ``path`` is a SQLite file, ``server`` a PostgreSQL database, ``remote`` a server of ours; none of
+    them means memory. ``vfs`` names the SQLite VFS to open the file with.
     """
 
     path: Path | None = None
     vfs: str = ""
     server: Server | None = None
+    remote: Remote | None = None
 
     @property
-    def kind(self) -> Literal["file", "memory", "postgresql"]:
-        """What holds the log."""
+    def kind(self) -> Literal["file", "memory", "postgresql", "http"]:
+        """What holds the log, or (``http``) offers it."""
+        if self.remote is not None:
+            return "http"
         if self.server is not None:
             return "postgresql"
         return "memory" if self.path is None else "file"
@@ -115,6 +133,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def masked(self) -> str:
         """The place as a URL, a password in it as ``***``: one name for one log, to show and to compare."""
+        if self.remote is not None:
+            return self.remote.url
         if self.server is not None:
             return self.server.masked
         return MEMORY if self.path is None else f"sqlite:///{self.path}"

@@ -469,7 +469,7 @@ class Store(Protocol):
     """One database that holds one log."""
 
     @property
-    def kind(self) -> Literal["file", "memory", "postgresql"]:
+    def kind(self) -> Literal["file", "memory", "postgresql", "http"]:
         """What holds the log: whose upkeep it needs."""
 
     @property

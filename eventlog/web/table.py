@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventlog.app import Log
-from eventlog.web import events, jobs, metrics, openapi, projections, projects, queues, runs, statistics
+from eventlog.web import events, evidence, jobs, metrics, openapi, projections, projects, queues, runs, statistics
 from eventlog.web.operation import Operation
 from eventlog.web.service import Service
 from eventlog.wire import Health
@@ -36,6 +36,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *events.OPERATIONS,
     *jobs.OPERATIONS,
     *queues.OPERATIONS,
+    *evidence.OPERATIONS,
     *runs.OPERATIONS,
     *projects.OPERATIONS,
     *statistics.OPERATIONS,
