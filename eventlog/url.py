@@ -65,7 +65,7 @@ _BROKEN_URL = re.compile(
     r"(?![/.~])(?:.*://|\W*postgres\w*(\+\w*)?:|[^/]+:[^/]*@|.*\bpassword\s*=)", re.IGNORECASE | re.DOTALL
 )
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%25\w+)?)\]|([^:\[\]]*))(?::([^:]*))?")
-_NO_TOKEN = "a token does not belong in it: set EVENTLOG_TOKEN, or EVENTLOG_TOKEN_FILE to the file that holds it"
+_ELSEWHERE = "a token does not belong in it: set EVENTLOG_TOKEN, or EVENTLOG_TOKEN_FILE to the file that holds it"
 _ESCAPE = "in a user name, password or database name, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25"
 
 
@@ -230,7 +230,7 @@ def _remote(scheme: str, rest: str) -> Settings:
     location, _, query = rest.partition("?")
     address, _, path = location.partition("/")
     if "@" in rest or "#" in rest:
-        raise InvalidInput(f"the URL of a server is {scheme}://host:port; {_NO_TOKEN}")
+        raise InvalidInput(f"the URL of a server is {scheme}://host:port; {_ELSEWHERE}")
     parts = _ADDRESS.fullmatch(address)
     host = "" if parts is None else parts[1] or parts[2]
     if parts is None or not re.fullmatch(r"[A-Za-z0-9._:-]+", host) or path.rstrip("/") not in ("", "api"):
@@ -240,7 +240,7 @@ def _remote(scheme: str, rest: str) -> Settings:
     found = {"url": f"{scheme}://{host}{port}"}
     for name, value in _parameters(query):
         if name != "token_file" or not value:
-            raise InvalidInput(f"the only option in the URL of a server is token_file; {_NO_TOKEN}")
+            raise InvalidInput(f"the only option in the URL of a server is token_file; {_ELSEWHERE}")
         found[name] = setting(name, value)
     return found
 

@@ -27,6 +27,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Expectation = Literal["any", "none", "exists"] | Position
 Schema = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 JsonObject = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+JsonObjectOrNull = Annotated[Raw, Meta(extra_json_schema={"type": ["object", "null"]})]
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,15 +89,14 @@ class StoredRecord(msgspec.Struct, frozen=True):
     correlation: str | None
     causation: str | None
     data: JsonObject
-    metadata: JsonObject | None
+    metadata: JsonObjectOrNull
     hash: str
 
     @classmethod
     def of(cls, record: Record) -> StoredRecord:
         """A record as it travels."""
         row = record.row
-        metadata = None if row[12] is None else Raw(row[12].encode())
-        return cls(*row[:11], Raw(row[11].encode()), metadata, row[13].hex())
+        return cls(*row[:11], Raw(row[11].encode()), Raw((row[12] or "null").encode()), row[13].hex())
 
 
 class Head(msgspec.Struct, frozen=True):

@@ -39,6 +39,9 @@ class _Kept:
         self.pid = os.getpid()
         self.used_at = time.monotonic()
 
+    def __del__(self) -> None:
+        self.connection.close()  # its thread ended, or the log was let go
+
     def is_fresh(self) -> bool:
         """Whether it is ours, and the server has not closed it: then it would be readable."""
         if self.pid != os.getpid() or self.connection.sock is None or time.monotonic() - self.used_at > IDLE_S:

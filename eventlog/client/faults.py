@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from eventlog.committer import Expect
 from eventlog.errors import (
     EventLogError,
     EventTooLarge,
@@ -57,8 +56,6 @@ def _error(url: str, problem: Problem, name: str) -> EventLogError:
     if cls is None:
         return StoreError(f"the server of {url} failed: {problem.detail}")
     facts: dict[str, Any] = problem.facts
-    if isinstance(expected := facts.get("expected"), str):
-        facts["expected"] = Expect(expected) if expected in {one.value for one in Expect} else expected
     # As unpickling does it: some classes have other parameters.
     error = cls.__new__(cls)
     EventLogError.__init__(error, problem.detail, **facts)

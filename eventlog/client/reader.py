@@ -33,11 +33,11 @@ PAGE_BYTES = 4 << 20
 
 def row_of(record: StoredRecord) -> RecordRow:
     """A record that travelled as it is stored."""
-    metadata = None if record.metadata is None else bytes(record.metadata).decode()
+    metadata = bytes(record.metadata).decode()
     return (
         record.position, record.stream, record.version, record.type, record.schema, record.occurred_at,
         record.recorded_at, record.key, record.actor, record.correlation, record.causation,
-        bytes(record.data).decode(), metadata, bytes.fromhex(record.hash),
+        bytes(record.data).decode(), None if metadata == "null" else metadata, bytes.fromhex(record.hash),
     )  # fmt: skip
 
 

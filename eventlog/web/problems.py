@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from enum import Enum
 from typing import Any
 
 import msgspec
@@ -87,8 +86,7 @@ def answer(error: Exception, *, hidden: str | None = None) -> tuple[int, bytes, 
         _log.warning("%s: %s", name, error.message)
         detail = (type(error).__doc__ or "").strip().splitlines()[0]
     else:
-        named = {key: fact.value if isinstance(fact, Enum) else fact for key, fact in error.facts.items()}
-        facts = {key: fact for key, fact in named.items() if _plain(fact)}
+        facts = {key: fact for key, fact in error.facts.items() if _plain(fact)}
         if hidden:
             detail = detail.replace(hidden, "the log")
     headers = {"retry-after": str(RETRY_AFTER_S)} if isinstance(error, TRY_AGAIN) else {}
