@@ -25,7 +25,7 @@ def thread_server() -> Iterator[ThreadServer]:
 @pytest.fixture
 def served(tmp_path: Path, thread_server: ThreadServer) -> Iterator[Log]:
     """The log that is served."""
-    with eventlog.open(tmp_path / "log.db") as log:
+    with eventlog.open(":memory:") as log:
         thread_server.serve(log)
         yield log
         thread_server.rest()

@@ -19,7 +19,6 @@ globals().update(
         "test_a_forked_child_that_leaves_without_a_word_harms_nothing",
     )
 )
-globals().update(contract("test_times", "test_a_version_by_time_is_what_was_recorded_up_to_then"))
 globals().update(
     contract(
         "test_open",
