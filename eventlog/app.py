@@ -30,6 +30,7 @@ from eventlog.target import Target, data_folder, parse_target
 
 if TYPE_CHECKING:
     from eventlog.aio import AsyncLog
+    from eventlog.store.jsonl import JsonLinesStore
 
 
 class Log(EventLog):
@@ -136,9 +137,10 @@ def open(
 ) -> Log:
     """Open a log, creating it when it is not there.
 
-    ``target`` is a path, ``sqlite:///path``, ``:memory:``, ``postgresql://user@host/database``, or ``http://host:port``
-    of an `eventlog serve`, which gives a `RemoteLog`: the same repositories and the same questions, without
-    transactions. Default: what variables and files say (`eventlog.config`), else a file of this user.
+    ``target`` is a path, ``sqlite:///path``, ``:memory:``, ``postgresql://user@host/database``, a file of JSON lines (a
+    path that ends in ``.jsonl``, ``jsonl:///path``), or ``http://host:port`` of an `eventlog serve`, which gives a
+    `RemoteLog`: the same repositories and the same questions, without transactions. Default: what variables and files
+    say (`eventlog.config`), else a SQLite file of this user.
     ``projections``: kept in each append's transaction, only on demand, or not at all. ``data_dir`` holds ``result/``
     (default: ``$EVENTLOG_DATA_DIR``, else the file's folder; this user's, where the log is no file). ``timeout_s``: how
     long a writer waits for others (default: 10 s on a file, 15 s on a server, where it is also how long one that went
@@ -179,6 +181,8 @@ def open(
         )
         if writable and chosen:
             _prepare(log, progress)
+        elif chosen and place.kind == "jsonl":
+            _prepare_reading(log, chosen)
     except BaseException:
         store.close()
         raise
@@ -196,7 +200,18 @@ def _open_store(place: Place, *, writable: bool, create: bool, timeout_s: float 
         from eventlog.store.memory import MemoryStore
 
         return MemoryStore()
+    if place.lines:
+        from eventlog.store.jsonl import open_store as open_lines
+
+        return open_lines(place.path, writable=writable, create=create, timeout_s=timeout_s)
     return open_store(place.path, writable=writable, create=create, timeout_s=timeout_s, vfs=place.vfs)
+
+
+def _prepare_reading(log: Log, chosen: Iterable[Projection]) -> None:
+    """Tables in memory are nobody else's: who only reads makes them too, by a log object that nobody else has."""
+    store: JsonLinesStore = log.store  # type: ignore[assignment]
+    keeper = Log(store, log.codec, chosen, inline=log.projections.inline, writable=True, data_dir=None)
+    store.keep_tables(keeper.projections.prepare)
 
 
 def _prepare(log: Log, progress: Progress | None) -> None:

@@ -26,3 +26,24 @@ def from_datetime(when: datetime) -> int:
 def iso(us: int, tz: tzinfo | None = UTC) -> str:
     """µs since the epoch in ISO 8601, to the microsecond; UTC is written as ``Z``."""
     return to_datetime(us, tz).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def show_duration(us: int | None) -> str:
+    """µs in the unit a person would use: ``850 µs``, ``12.3 ms``, ``4.25 s``, ``3 min 07 s``, ``2 h 05 min``."""
+    if us is None:
+        return ""
+    if us < 0:
+        return "-" + show_duration(-us)
+    if us < 1_000:
+        return f"{us} µs"
+    if us < 999_950:
+        return f"{us / 1_000:.3g} ms" if us < 100_000 else f"{us / 1_000:.0f} ms"
+    if us < 59_950_000:
+        return f"{us / 1_000_000:.3g} s" if us >= 10_000_000 else f"{us / 1_000_000:.2f} s"
+    seconds = round(us / 1_000_000)
+    if seconds < 3_600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    minutes = round(seconds / 60)
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60:02d} h"

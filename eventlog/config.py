@@ -133,7 +133,8 @@ def _config(said: _Said, environ: Mapping[str, str]) -> Config:
         shown |= {name: getattr(server.pool, field) for name, field in POOL_FIELDS.items()}
     else:
         path = values.get("path") or str(user_data_folder() / "log.db")
-        place = Place(path=None if path == MEMORY else _real(path), vfs=values.get("vfs", ""))
+        lines = values["type"] == "jsonl"
+        place = Place(path=None if path == MEMORY else _real(path), lines=lines, vfs=values.get("vfs", ""))
         shown = {"path": MEMORY if place.path is None else str(place.path)}
         shown |= {"vfs": place.vfs} if place.vfs else {}
     shown = {"type": values["type"], **shown}

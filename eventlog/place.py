@@ -15,6 +15,8 @@ DEFAULT_PORT = 5432
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 CountOrNone = Annotated[int, Meta(ge=0, le=1_000_000)]
+Holder = Literal["file", "jsonl", "memory", "postgresql", "http"]
+"""What holds a log: a SQLite file, a file of JSON lines, memory, a PostgreSQL database."""
 
 
 class Secret:
@@ -112,23 +114,27 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a log is: ``path`` is a SQLite file, ``server`` a PostgreSQL database, ``remote`` a server of ours; none of
-    them means memory. ``vfs`` names the SQLite VFS to open the file with.
+    """Where a log is: ``path`` is a file, ``server`` a PostgreSQL database, ``remote`` a server of ours; none: memory.
+
+    The file is SQLite's, ``vfs`` names the VFS to open it with; or, with ``lines``, one of JSON lines.
     """
 
     path: Path | None = None
+    lines: bool = False
     vfs: str = ""
     server: Server | None = None
     remote: Remote | None = None
 
     @property
-    def kind(self) -> Literal["file", "memory", "postgresql", "http"]:
+    def kind(self) -> Holder:
         """What holds the log, or (``http``) offers it."""
         if self.remote is not None:
             return "http"
         if self.server is not None:
             return "postgresql"
-        return "memory" if self.path is None else "file"
+        if self.path is None:
+            return "memory"
+        return "jsonl" if self.lines else "file"
 
     @property
     def masked(self) -> str:
@@ -137,7 +143,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
             return self.remote.url
         if self.server is not None:
             return self.server.masked
-        return MEMORY if self.path is None else f"sqlite:///{self.path}"
+        return MEMORY if self.path is None else f"{'jsonl' if self.lines else 'sqlite'}:///{self.path}"
 
     def __str__(self) -> str:
         return self.masked

@@ -1,8 +1,8 @@
 """What a URL, or a path, says about where a log is: settings by name. No message repeats what may be a password.
 
-The names: ``type`` (``sqlite``, ``postgresql`` or ``http``); ``path`` (``:memory:`` is no file), ``vfs``; ``url`` and
-``token_file`` of a server of ours; ``host``, ``port``,
-``database``, ``user``, ``password`` (a `Secret`), libpq's options by their own names; ``pool.size``,
+The names: ``type`` (``sqlite``, ``jsonl``, ``postgresql``, ``http``); ``path`` (``:memory:`` is no file), ``vfs``;
+``url`` and ``token_file`` of a server of ours; ``host``, ``port``, ``database``, ``user``, ``password`` (a `Secret`),
+libpq's options by their own names; ``pool.size``,
 ``pool.max_overflow``, ``pool.timeout``, ``pool.recycle``, ``pool.pre_ping``.
 """
 
@@ -23,6 +23,7 @@ Settings = dict[str, Any]
 
 SCHEMES = {
     "sqlite": "sqlite",
+    "jsonl": "jsonl",
     "postgresql": "postgresql",
     "postgres": "postgresql",
     "postgresql+psycopg": "postgresql",
@@ -38,6 +39,8 @@ POOL = {
 }
 """A URL's words for the pool (SQLAlchemy's), and ours."""
 POOL_FIELDS = dict(zip(POOL.values(), Pool.__struct_fields__, strict=True))
+LINES = ".jsonl"
+"""How the path of a file of JSON lines ends, where no scheme says what it is."""
 OPTIONS = (
     *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslnegotiation", "ssl_min_protocol_version"),
     *("connect_timeout", "application_name", "options", "target_session_attrs", "passfile"),
@@ -83,7 +86,7 @@ def parse_target(text: str) -> Settings:
             "the log's place is neither a path nor a URL like postgresql://user@host/database "
             "(it is not repeated here, because it may hold a password; a file of such a name is ./NAME)"
         )
-    return {"type": "sqlite", "path": text}
+    return {"type": "jsonl" if text.endswith(LINES) else "sqlite", "path": text}
 
 
 def parse_url(text: str) -> Settings:
@@ -94,14 +97,15 @@ def parse_url(text: str) -> Settings:
     kind = SCHEMES.get(found[1].lower())
     if kind == "postgresql":
         return {"type": kind} | _server(found[2])
-    if kind == "sqlite":
-        return {"type": kind} | _file(found[2])
     if kind == "http":
         return {"type": kind} | _remote(found[1].lower(), found[2])
+    if kind is not None:
+        return {"type": kind} | _file(kind, found[2])
     if found[1].lower().startswith(("postgresql+", "postgres+")):
         raise InvalidInput(f"{found[1]}:// names another driver; write postgresql:// (psycopg 3 is used)")
     raise InvalidInput(
-        f"{found[1]}:// is no place for a log; sqlite:///path, postgresql://user@host/database and http://host:port are"
+        f"{found[1]}:// is no place for a log; sqlite:///path, jsonl:///path, postgresql://user@host/database and "
+        "http://host:port are"
     )
 
 
@@ -114,7 +118,7 @@ def masked(text: str) -> str:
         return f"{scheme[1]}://{MASK}" if scheme else MASK if _BROKEN_URL.match(text) else text
     if found["type"] == "http":
         return str(found["url"])
-    return text if found["type"] == "sqlite" else server_of(found).masked
+    return server_of(found).masked if found["type"] == "postgresql" else text
 
 
 def server_of(settings: Settings) -> Server:
@@ -179,18 +183,21 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _file(rest: str) -> Settings:
+def _file(kind: str, rest: str) -> Settings:
+    name = {"sqlite": "SQLite", "jsonl": "jsonl"}[kind]
     place, _, query = rest.partition("?")
     if place not in ("", "/") and not place.startswith("/"):
-        raise InvalidInput("a SQLite URL has three slashes before a relative path and four before an absolute one")
-    if place == "/":
-        raise InvalidInput("the SQLite URL names no file")
-    found = {"path": unquote(place[1:]) or MEMORY}
-    for name, value in _parameters(query):
-        if name != "vfs":
-            raise InvalidInput(f"the option {name!r} of a SQLite URL is not known{did_you_mean(name, ['vfs'])}")
-        found[name] = value
-    return {name: setting(name, value) for name, value in found.items()}
+        raise InvalidInput(f"a {name} URL has three slashes before a relative path and four before an absolute one")
+    path = unquote(place[1:])
+    if place == "/" or (kind == "jsonl" and path in ("", MEMORY)):
+        raise InvalidInput(f"the {name} URL names no file")
+    found = {"path": path or MEMORY}
+    known = ["vfs"] if kind == "sqlite" else []
+    for option, value in _parameters(query):
+        if option not in known:
+            raise InvalidInput(f"the option {option!r} of a {name} URL is not known{did_you_mean(option, known)}")
+        found[option] = value
+    return {setting_name: setting(setting_name, value) for setting_name, value in found.items()}
 
 
 def _server(rest: str) -> Settings:

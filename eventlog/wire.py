@@ -135,6 +135,7 @@ class NewRun(_Body, frozen=True, kw_only=True):
     user: str | None = None
     python_version: str | None = None
     environment: dict[str, str] = {}
+    job_id: str | None = None
     started_at: Int64 | None = None
     key: str | None = None
 

@@ -1,4 +1,7 @@
-"""`job_attempts`: one row per attempt that ended, whoever ended it."""
+"""`job_attempts`: one row per attempt that ended, whoever ended it.
+
+The rows of a job are found by the positions of the events that end attempts in its stream.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +63,4 @@ def make(event: Any, record: Record) -> JobAttempt | None:
     )
 
 
-projections = (
-    Journal(
-        "job_attempts", version=1, row=JobAttempt, types=tuple(_OUTCOMES), make=make, indexes=(("job_id", "position"),)
-    ),
-)
+projections = (Journal("job_attempts", version=1, row=JobAttempt, types=tuple(_OUTCOMES), make=make),)

@@ -1,7 +1,7 @@
-"""`jobs`: one row per job, and `job_counts`: how many there are in each state.
+"""`jobs`: one row per job, and `job_counts`: how many of them ended, and how.
 
-``ready_at`` is set while a job waits, ``claimed_at`` while an attempt is under way: what claims and recovery look for
-is in indexes that hold those jobs alone, however many have ended.
+``ready_at`` is set while a job waits, ``claimed_at`` from a claim until it is settled what came of it, ``ended_at``
+once it ended: claims and recovery find theirs in indexes that hold those jobs alone, however many have ended.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Job(Row, frozen=True):
 
 
 class JobCount(Row, frozen=True):
-    """Jobs that are in the tables now."""
+    """Jobs in the table that ended."""
 
     status: str
     queue: str
@@ -101,10 +101,14 @@ _NO_POLICY = RetryPolicy()
 def _enqueued(row: Job | None, event: JobEnqueued, record: Record) -> Job:
     if row is not None:
         return row
-    at = record.occurred_at
+    return enqueued(record.stream[4:], event, record.occurred_at)
+
+
+def enqueued(job_id: str, event: JobEnqueued, at: int) -> Job:
+    """A job as it begins."""
     policy = event.retry_policy
     return Job(
-        record.stream[4:],
+        job_id,
         "queued",
         event.queue,
         event.kind,
@@ -112,7 +116,7 @@ def _enqueued(row: Job | None, event: JobEnqueued, record: Record) -> Job:
         at if event.run_at is None else event.run_at,
         None,
         at,
-        record.recorded_at,
+        at,
         max_retries=event.max_retries,
         max_crashes=event.max_crashes,
         on_crash=event.on_crash,
@@ -134,7 +138,7 @@ def _started(row: Job, event: JobStarted, record: Record) -> Job:
         status="processing",
         ready_at=None,
         claimed_at=at,
-        updated_at=record.recorded_at,
+        updated_at=record.occurred_at,
         started_at=at,
         attempt=event.attempt,
         token=record.position,
@@ -154,7 +158,7 @@ def _progressed(row: Job, event: JobProgressed, record: Record) -> Job:
         progress_done=event.done,
         progress_total=event.total,
         progress_message=event.message,
-        updated_at=record.recorded_at,
+        updated_at=record.occurred_at,
     )
 
 
@@ -165,7 +169,7 @@ def _ended(row: Job, status: JobStatus, record: Record, **fields: Any) -> Job:
         ready_at=None,
         claimed_at=None,
         ended_at=record.occurred_at,
-        updated_at=record.recorded_at,
+        updated_at=record.occurred_at,
         **fields,
     )
 
@@ -176,7 +180,7 @@ def _succeeded(row: Job, event: JobSucceeded, record: Record) -> Job:
         status="completed",
         claimed_at=None,
         ended_at=record.occurred_at,
-        updated_at=record.recorded_at,
+        updated_at=record.occurred_at,
         run_us=event.duration_us,
         error_type=None,
         error_message=None,
@@ -193,13 +197,13 @@ def _attempt_failed(row: Job, event: JobAttemptFailed, record: Record) -> Job:
         run_us=event.duration_us,
         error_type=event.error_type,
         error_message=event.message,
-        updated_at=record.recorded_at,
+        updated_at=record.occurred_at,
     )
 
 
 def _waits(row: Job, at: int, record: Record, **fields: Any) -> Job:
     return replace(
-        row, status="queued", ready_at=at, claimed_at=None, ended_at=None, updated_at=record.recorded_at, **fields
+        row, status="queued", ready_at=at, claimed_at=None, ended_at=None, updated_at=record.occurred_at, **fields
     )
 
 
@@ -243,18 +247,16 @@ def _crashed(row: Job, event: JobCrashed, record: Record) -> Job:
         run_us=event.duration_us,
         error_type=event.rung,
         error_message=event.evidence,
-        updated_at=record.recorded_at,
+        updated_at=record.occurred_at,
     )
 
 
 def _held(row: Job, event: JobHeld, record: Record) -> Job:
-    return replace(
-        row, status="held", ready_at=None, claimed_at=None, reason=event.reason, updated_at=record.recorded_at
-    )
+    return replace(row, status="held", reason=event.reason, updated_at=record.occurred_at)
 
 
 def _cancel_requested(row: Job, event: JobCancelRequested, record: Record) -> Job:
-    return replace(row, cancel_requested_by=event.by, updated_at=record.recorded_at)
+    return replace(row, cancel_requested_by=event.by, updated_at=record.occurred_at)
 
 
 def _cancelled(row: Job, event: JobCancelled, record: Record) -> Job:
@@ -271,7 +273,7 @@ def _changed(row: Job, event: JobChanged, record: Record) -> Job:
         ready_at=row.ready_at if event.run_at is None else event.run_at,
         priority=row.priority if event.priority is None else event.priority,
         queue=row.queue if event.queue is None else event.queue,
-        updated_at=record.recorded_at,
+        updated_at=record.occurred_at,
     )
 
 
@@ -309,8 +311,8 @@ def evolve(row: Job | None, event: object, record: Record) -> Job | None:
 
 
 def counts(job: Job) -> Iterable[tuple[tuple[str, str, str], tuple[int]]]:
-    """A job counts once, in the state it is in."""
-    return [((job.status, job.queue, job.kind), (1,))]
+    """A job counts once it has ended."""
+    return [] if job.ended_at is None else [((job.status, job.queue, job.kind), (1,))]
 
 
 projections = (
@@ -323,7 +325,7 @@ projections = (
         evolve=evolve,
         retires=JobPurged,
         indexes=(
-            ("status", "job_id"),
+            Sparse(("status", "job_id"), on="ended_at"),
             Sparse(("queue", "priority", "ready_at", "job_id"), on="ready_at"),
             Sparse(("claimed_at",), on="claimed_at"),
             Sparse(("unique_key",), on="unique_key"),

@@ -24,7 +24,7 @@ from eventlog.events.runs import (
     RunUpdated,
     Scalar,
 )
-from eventlog.projection import Entity, Record, Row
+from eventlog.projection import Entity, Record, Row, Sparse
 
 
 class Run(Row, frozen=True):
@@ -65,6 +65,7 @@ class Run(Row, frozen=True):
     user: str | None = None
     python_version: str | None = None
     environment: dict[str, str] = {}
+    job_id: str | None = None
 
 
 def _started(row: Run | None, event: RunStarted, record: Record) -> Run:
@@ -104,6 +105,7 @@ def _started(row: Run | None, event: RunStarted, record: Record) -> Run:
         event.user,
         event.python_version,
         event.environment,
+        event.job_id,
     )
 
 
@@ -186,7 +188,7 @@ def evolve(row: Run | None, event: object, record: Record) -> Run | None:
 projections = (
     Entity(
         "runs",
-        version=1,
+        version=2,
         row=Run,
         category="run",
         types=(
@@ -204,6 +206,12 @@ projections = (
             RunArtifactSaved,
         ),
         evolve=evolve,
-        indexes=(("status", "run_id"), ("project_id", "run_id"), ("program", "run_id"), ("created_at",)),
+        indexes=(
+            ("status", "run_id"),
+            ("project_id", "run_id"),
+            ("program", "run_id"),
+            ("created_at",),
+            Sparse(("job_id", "run_id"), on="job_id"),
+        ),
     ),
 )

@@ -18,16 +18,21 @@ OpenLog = Callable[..., Log]
 
 
 class Place(NamedTuple):
-    """A kind of store: where a test's log is, and whether a second log object finds the same records there."""
+    """A kind of store: where a test's log is, and whether a second log object finds the same records there.
+
+    ``tables``: whether its tables are kept by code of its own; else only `tests/contract` runs on it in every run.
+    """
 
     name: str
     target: Callable[[Path], str]
     shared: bool
+    tables: bool = True
 
 
 PLACES = [
     Place("sqlite-file", lambda folder: str(folder / "log.db"), shared=True),
     Place("sqlite-memory", lambda folder: ":memory:", shared=False),
+    Place("jsonl", lambda folder: str(folder / "log.jsonl"), shared=False, tables=False),
     Place("postgres", lambda folder: postgres.borrow_log(), shared=True),
 ]
 
@@ -41,7 +46,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         only_shared = metafunc.definition.get_closest_marker("shared") is not None
         places = [place for place in PLACES if place.shared or not only_shared]
-        metafunc.parametrize("place", places, ids=[place.name for place in places])
+        always = "contract" in metafunc.definition.path.parts
+        marks = [() if place.tables or always else pytest.mark.long for place in places]
+        params = [pytest.param(place, id=place.name, marks=mark) for place, mark in zip(places, marks, strict=True)]
+        metafunc.parametrize("place", params)
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,9 @@ def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
     return found
 
 
-def parameters(values: tuple[str, ...]) -> dict[str, str | int | float | bool | None]:
+def parameters(values: tuple[str, ...], option: str = "--param") -> dict[str, str | int | float | bool | None]:
     """``("lr=0.1", "deep=true")`` as scalars: what reads as a JSON number, true, false or null is one."""
-    return {name: _scalar(text) for name, text in pairs(values, "--param").items()}
+    return {name: _scalar(text) for name, text in pairs(values, option).items()}
 
 
 def _scalar(text: str) -> str | int | float | bool | None:

@@ -11,6 +11,7 @@ COMMANDS = {
     "demo": ("demo:demo", "Record a few real processes and show what the log can do."),
     "run": ("run:run", "Run a command and record it."),
     "runs": ("runs:runs", "Find, compare and repair recorded runs."),
+    "jobs": ("jobs:jobs", "The queue of jobs: enqueue, watch, explain, retry."),
     "projects": ("projects:projects", "The projects that runs belong to."),
     "stats": ("stats:stats", "Counts, success rates and durations."),
     "log": ("log:log", "The events themselves: append, read, verify, export."),

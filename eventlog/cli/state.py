@@ -23,8 +23,13 @@ class State:
         return eventlog.open(self.db, mode="r", create=False)
 
     def query(self) -> Log:
-        """The log, for questions about its tables: opened so that tables which an older program made are made anew."""
-        return self.write(bar=True)
+        """The log, for questions about its tables: opened so that tables which an older program made are made anew.
+
+        A log in JSON lines is written by one process at a time, and its tables are everybody's own: it is only read.
+        """
+        from eventlog.target import parse_target
+
+        return self.read() if parse_target(self.db).kind == "jsonl" else self.write(bar=True)
 
     def write(
         self, *, create: bool = False, projections: Literal["inline", "deferred", "off"] = "inline", bar: bool = False

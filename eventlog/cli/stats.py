@@ -12,6 +12,7 @@ from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import show_duration, time_option
 from eventlog.cli.view import Column, View
 
+JOB_BUCKETS = ("hour", "day", "week", "month", "queue", "kind")
 BUCKETS = ("hour", "day", "week", "month", "program", "project", "status")
 STEP_US = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 86_400_000_000}
 PLOT_WIDTH = 90
@@ -54,32 +55,85 @@ def runs(
             program=program,
             tz=view.zone,
         )
-    view.rows(rows, _columns(by, rows), empty="no runs")
-    if by in STEP_US and not view.is_json and len(rows) > 1:
-        _plot(view, rows, by)
-
-
-def _columns(by: str | None, rows: Sequence[Any]) -> list[Column]:
-    from eventlog.cli.plot import bar
-
-    top = max((row.runs for row in rows), default=0)
     columns = [
         *(_count(name) for name in ("runs", "success", "fail")),
         *(_count(name, optional=True) for name in ("killed", "lost", "running")),
-        Column("rate", lambda row: "" if row.success_rate is None else f"{row.success_rate:.1%}", right=True),
+        Column("rate", _rate, right=True),
         Column("n", lambda row: str(row.ended), right=True),
         Column("p50", lambda row: show_duration(row.p50_us), right=True),
         Column("p95", lambda row: show_duration(row.p95_us), right=True),
         Column("p99", lambda row: show_duration(row.p99_us), right=True),
         Column("total", lambda row: show_duration(row.wall_us_total), right=True, spare=True),
     ]
-    if by is None:
-        return columns
-    return [
-        Column(by, lambda row: row.bucket or "(none)"),
-        *columns,
-        Column("", lambda row: bar(row.runs, top, 12), spare=True),
+    _show(view, rows, columns, by, "runs", "success")
+
+
+@stats.command()
+@click.option("--by", type=click.Choice(JOB_BUCKETS), help="One line for each of these.")
+@click.option("--since", metavar="TIME", help="Only jobs enqueued at or after this: 28d, 2h, yesterday, 2026-11-21.")
+@click.option("--until", metavar="TIME", help="Only jobs enqueued before this.")
+@click.option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.")
+@click.option("--kind", "-k", metavar="NAME", help="Only jobs of this kind.")
+@as_of_option
+@view_options
+@pass_state
+def jobs(
+    state: State,
+    view: View,
+    as_of: str | None,
+    by: str | None,
+    since: str | None,
+    until: str | None,
+    queue: str | None,
+    kind: str | None,
+) -> None:
+    """Count jobs: how many, how they ended, how long they waited and ran. Those that were purged count too.
+
+    Percentiles are within 1 %, of the last attempts of jobs that ended.
+    """
+    with asked(state, as_of, view) as source:
+        rows = source.statistics.jobs(
+            by=by,
+            since=time_option(since, view.zone, "--since"),
+            until=time_option(until, view.zone, "--until"),
+            queue=queue,
+            kind=kind,
+            tz=view.zone,
+        )
+    columns = [
+        *(_count(name) for name in ("jobs", "completed", "failed")),
+        *(_count(name, optional=True) for name in ("cancelled", "expired", "pending")),
+        *(_count(name, optional=True) for name in ("retries", "failures", "crashes")),
+        Column("rate", _rate, right=True),
+        Column("wait p50", lambda row: show_duration(row.wait_p50_us), right=True, optional=True),
+        Column("p95", lambda row: show_duration(row.wait_p95_us), right=True, optional=True),
+        Column("p99", lambda row: show_duration(row.wait_p99_us), right=True, optional=True, spare=True),
+        Column("run p50", lambda row: show_duration(row.run_p50_us), right=True, optional=True),
+        Column("p95", lambda row: show_duration(row.run_p95_us), right=True, optional=True),
+        Column("p99", lambda row: show_duration(row.run_p99_us), right=True, optional=True, spare=True),
+        Column("total", lambda row: show_duration(row.run_us_total), right=True, spare=True),
     ]
+    _show(view, rows, columns, by, "jobs", "completed")
+
+
+def _show(view: View, rows: Sequence[Any], columns: list[Column], by: str | None, what: str, good: str) -> None:
+    """A line for each bucket; by time, also the course of ``what`` there is and of what is ``good`` among it."""
+    from eventlog.cli.plot import bar
+
+    top = max((getattr(row, what) for row in rows), default=0)
+    if by is not None:
+        columns = [
+            Column(by, lambda row: row.bucket or "(none)"),
+            *columns,
+            Column("", lambda row: bar(getattr(row, what), top, 12), spare=True),
+        ]
+    view.rows(rows, columns, empty=f"no {what}")
+    if by in STEP_US and not view.is_json and len(rows) > 1:
+        _plot(view, rows, by, what, good)
+
+
+def _rate(row: Any) -> str:
+    return "" if row.success_rate is None else f"{row.success_rate:.1%}"
 
 
 def _count(name: str, *, optional: bool = False) -> Column:
@@ -92,8 +146,8 @@ def _count(name: str, *, optional: bool = False) -> Column:
     return Column(name, text, right=True, optional=optional)
 
 
-def _plot(view: View, rows: Sequence[Any], by: str) -> None:
-    """The runs over time in one line, buckets without runs as gaps."""
+def _plot(view: View, rows: Sequence[Any], by: str, what: str, good: str) -> None:
+    """How many there were over time in one line, buckets without any as gaps."""
     from eventlog.cli.plot import sparkline
 
     starts = {row.bucket_start: row for row in rows if row.bucket_start is not None}
@@ -103,12 +157,13 @@ def _plot(view: View, rows: Sequence[Any], by: str) -> None:
     slots = (last - first) // step + 1
     if slots > PLOT_WIDTH:
         first, slots = last - (PLOT_WIDTH - 1) * step, PLOT_WIDTH
-    counts, good = [0] * slots, [0] * slots
+    counts, successes = [0] * slots, [0] * slots
     for start, row in starts.items():
         slot = round((start - first) / step)  # a day may be 23 or 25 hours long
         if 0 <= slot < slots:
-            counts[slot] += row.runs
-            good[slot] += row.success
-    view.say(f"\nruns per {by}, {view.time(first)[:16]} to {view.time(last)[:16]}")
-    view.say(f"  all      {sparkline(counts)}  at most {max(counts)}")
-    view.say(f"  success  {sparkline(good)}  at most {max(good)}")
+            counts[slot] += getattr(row, what)
+            successes[slot] += getattr(row, good)
+    view.say(f"\n{what} per {by}, {view.time(first)[:16]} to {view.time(last)[:16]}")
+    width = max(len("all"), len(good))
+    view.say(f"  {'all':<{width}}  {sparkline(counts)}  at most {max(counts)}")
+    view.say(f"  {good:<{width}}  {sparkline(successes)}  at most {max(successes)}")

@@ -20,6 +20,14 @@ STYLES = {
     "killed": "magenta",
     "lost": "yellow",
     "running": "cyan",
+    "processing": "cyan",
+    "held": "yellow",
+    "completed": "green",
+    "succeeded": "green",
+    "cancelled": "magenta",
+    "expired": "yellow",
+    "crashed": "red",
+    "silent": "yellow",
     "live": "green",
     "pinned": "yellow",
     "failed": "red",
@@ -145,26 +153,33 @@ class View(NamedTuple):
 
     def _rich_table(self, page: list[Any], columns: Sequence[Column], widths: list[int], heading: bool) -> None:
         from rich.console import Console
+
+        console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+        console.print(self.drawn(page, columns, widths, console.width, heading))
+
+    def drawn(
+        self, page: list[Any], columns: Sequence[Column], widths: list[int], available: int, heading: bool = True
+    ) -> Any:
+        """A rich Table of rows. ``widths`` of the pages before go in, and those of all with this one come out."""
         from rich.table import Table
         from rich.text import Text
 
-        console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
         lines = [[self.line(column.text(row)) for column in columns] for row in page]
         widths[:] = [
             max(width, cell_width(column.title), *(cell_width(line[n]) for line in lines))
             for n, (width, column) in enumerate(zip(widths, columns, strict=True))
         ]
-        shown = _roomy(widths, columns, console.width)
+        shown = _roomy(widths, columns, available)
         columns = [columns[n] for n in shown]
         lines = [[line[n] for n in shown] for line in lines]
         table = Table(box=None, show_header=heading, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-        for column, width in zip(columns, _fitted([widths[n] for n in shown], columns, console.width), strict=True):
+        for column, width in zip(columns, _fitted([widths[n] for n in shown], columns, available), strict=True):
             justify: Literal["left", "right"] = "right" if column.right else "left"
             table.add_column(column.title, justify=justify, no_wrap=True, overflow="ellipsis", width=width)
         for line in lines:
             cells = zip(line, columns, strict=True)
             table.add_row(*(Text(cell, style=STYLES.get(cell, "") if column.status else "") for cell, column in cells))
-        console.print(table)
+        return table
 
     def _plain_table(self, page: list[Any], columns: Sequence[Column], widths: list[int], heading: bool) -> None:
         lines = [[self.line(column.text(row)) for column in columns] for row in page]

@@ -8,6 +8,8 @@ from typing import Any
 
 from eventlog.client.calls import Call, offered
 from eventlog.client.repositories import Remote
+from eventlog.repositories.job_explain import JobExplanation
+from eventlog.repositories.job_rules import PENDING
 from eventlog.repositories.jobs import Done, JobPage, JobsRepository, NewJob
 from eventlog.store.base import Durability
 from eventlog.wire import (
@@ -75,7 +77,7 @@ COUNTS = Call("GET", "/api/jobs/counts", list[JobNumber])
     list=Call("GET", "/api/jobs", list[Job], pages=True),
     count=Call("GET", "/api/jobs/count", int),
     history=Call("GET", "/api/jobs/history", JobPage),
-    get_pending=Call("GET", "/api/jobs/pending", list[Job]),
+    explain=Call("GET", f"{JOB}/explain", JobExplanation),
     processing=Call("GET", "/api/jobs/processing", list[Job]),
     attempts=Call("GET", f"{JOB}/attempts", list[JobAttempt]),
 )
@@ -89,6 +91,10 @@ class RemoteJobs(Remote, JobsRepository):
         sent = [JobCompletion(job_id=job_id, token=token, result=result) for job_id, token, result in results]
         found: builtins.list[Job | None] = self._ask(COMPLETE_MANY, {"results": sent, "durability": durability})
         return found
+
+    def get_pending(self) -> builtins.list[Job]:
+        """See `JobsRepository.get_pending`."""
+        return self.list(status=PENDING, limit=None)[::-1]
 
     def retry(self, job_id: str, by: str = "api", *, reset_failures: bool = False, force: bool = False) -> Job:
         """See `JobsRepository.retry`."""

@@ -20,7 +20,7 @@ from eventlog.recorder.track import RecordedRuns
 from eventlog.repositories.base import Repository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import Comparison, Said
-from eventlog.repositories.statistics import RunStatistics, StatisticsRepository
+from eventlog.repositories.statistics import JobStatistics, RunStatistics, StatisticsRepository
 from eventlog.repositories.workers import QueuesRepository, QueueState, WorkersRepository
 from eventlog.wire import By as Who
 from eventlog.wire import Comparison as SentComparison
@@ -171,6 +171,9 @@ def zone_name(zone: tzinfo | None) -> str:
     raise InvalidQuery("a server finds days, weeks and months in a zone with a name: UTC, or ZoneInfo('Europe/Berlin')")
 
 
-@offered(runs=Call("GET", "/api/statistics/runs", list[RunStatistics], sends={"tz": zone_name}))
+@offered(
+    runs=Call("GET", "/api/statistics/runs", list[RunStatistics], sends={"tz": zone_name}),
+    jobs=Call("GET", "/api/statistics/jobs", list[JobStatistics], sends={"tz": zone_name}),
+)
 class RemoteStatistics(Remote, StatisticsRepository):
     """Statistics."""

@@ -25,6 +25,8 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run.started"):
     tags: dict[str, str] = {}
     parameters: dict[str, Scalar] = {}
     parent_run_id: Int64 | None = None
+    job_id: str | None = None
+    """The job that this run does, or is a part of."""
     git_commit: str | None = None
     git_branch: str | None = None
     git_dirty: bool | None = None

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import msgspec
 
 from eventlog.clock import iso
-from eventlog.exporters.jsonl import escaped, one_line
+from eventlog.exporters.jsonl import one_line
 from eventlog.store.base import Record
+from eventlog.store.lines import escaped
 
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -19,12 +19,11 @@ import msgspec
 from eventlog.codec import Codec
 from eventlog.errors import Conflict, DecodeError, InvalidInput, WrongExpectedVersion
 from eventlog.events import Event, UnknownEvent
-from eventlog.exporters.jsonl import NULL, Line
 from eventlog.log import Append, EventLog
 from eventlog.store.base import Record
+from eventlog.store.lines import MAX_LINE_BYTES, NULL, Line, row_of, stored
 
 Progress = Callable[[int, int | None, str], None]
-MAX_LINE_BYTES = 16 << 20
 BATCH = 500
 GZIP = b"\x1f\x8b"
 
@@ -129,36 +128,9 @@ def records(source: Path) -> Iterator[Iterator[Record]]:
 def _records(entries: Iterable[Entry]) -> Iterator[Record]:
     for number, line in entries:
         try:
-            yield Record(
-                position=_given(line.position, "position"),
-                stream=line.stream,
-                version=_given(line.version, "version"),
-                type=line.type,
-                schema=line.schema,
-                occurred_at=_given(line.occurred_at, "occurred_at"),
-                recorded_at=_given(line.recorded_at, "recorded_at"),
-                key=line.key,
-                actor=line.actor,
-                correlation=line.correlation,
-                causation=line.causation,
-                data=stored(line.data),
-                metadata=None if line.metadata == NULL else stored(line.metadata),
-                hash=bytes.fromhex(line.hash or ""),
-            )
+            yield Record(*row_of(line))
         except ValueError as error:
             raise InvalidInput(f"line {number}: {error}") from error
-
-
-def _given(value: int | None, name: str) -> int:
-    if value is None:
-        raise ValueError(f"`{name}` is missing")
-    return value
-
-
-def stored(value: msgspec.Raw) -> str:
-    """The JSON text that a value of an export stands for. Raises ValueError."""
-    text = bytes(value)
-    return msgspec.json.decode(text, type=str) if text.startswith(b'"') else text.decode()
 
 
 def _append_anew(log: EventLog, entries: Iterable[Entry], present: int, progress: Progress | None) -> tuple[int, int]:

@@ -102,6 +102,7 @@ class Inline:
 
     def forget(self) -> None:
         self._active = None
+        self._roots = {}
 
     def forget_streams(self, streams: Collection[str]) -> None:
         for one in {one for ones in (self._active or {}).values() for one in ones}:
@@ -133,22 +134,24 @@ class Inline:
                 save(writer, group, rollups, checkpoints(writer, old), new, made)
                 self.forget()
 
-    def moves(self, writer: Writer, head: int, name: str) -> bool:
-        """Whether a group moves with every append, so that its tables are at the head, which is here."""
+    def moving(self, writer: Writer, head: int) -> Collection[str]:
+        """The groups that move with every append, so that their tables are at the head, which is here."""
         if self._active is None:
             self._load(writer, head)
-        return name in self._roots
+        return self._roots.keys()
 
-    def row(self, writer: Writer, name: str, key: Any) -> Any:
-        """A row of an entity that `moves`, by its key; None when there is none."""
-        one = self._roots[name]
+    def row(self, writer: Writer, root: Entity[Any], key: Any) -> Any:
+        """A row of an entity by its key, as it stands in its table; None when there is none."""
+        one = self._roots.get(root.name)
+        if one is None:
+            return writer.load(root.table, [(key,)]).get((key,))
         if key not in one.known:
-            one.known[key] = writer.load(one.group.root.table, [(key,)]).get((key,))
+            one.known[key] = writer.load(root.table, [(key,)]).get((key,))
         return in_table(one.known[key])
 
     def learn(self, name: str, rows: Mapping[Any, Any]) -> None:
         """Remember rows of an entity that were just read."""
-        if self._active is not None and name in self._roots:
+        if name in self._roots:
             self._roots[name].known.update(rows)
 
     def _load(self, writer: Writer, head: int) -> dict[str, list[_Moving]]:

@@ -445,24 +445,23 @@ class Projections:
 
         Where they are inline and nobody else has written since, this costs nothing.
         """
-        inline, writer = self._inline, tx.reader
-        head = tx.transaction.head.position
+        reader, writer = tx.reader, tx.transaction.writer
+        moving = self._inline.moving(writer, tx.transaction.head.position)
         for name in names:
-            if not inline.moves(tx.transaction.writer, head, name):
-                stored = checkpoints(writer, head)
-                self._refuse_unreliable(name, stored)
-                group = self._group(name)
-                if stored[group.root.name].position < head and not catch_up(
-                    tx.transaction.writer, self._codec, group, stored, head
-                ):
-                    self._refuse_unreliable(name, checkpoints(writer, head))
+            if name not in moving:
+                self._bring(tx, reader, name)
 
-    def row(self, tx: Tx, name: str, key: Any) -> Any:
+    def _bring(self, tx: Tx, reader: Reader, name: str) -> None:
+        group, head = self._group(name), tx.transaction.head.position
+        stored = checkpoints(reader, head)
+        self._refuse_unreliable(name, stored)
+        if stored[group.root.name].position < head:
+            catch_up(tx.transaction.writer, self._codec, group, stored, head)
+            self._refuse_unreliable(name, checkpoints(reader, head))
+
+    def row(self, tx: Tx, root: Entity[Any], key: Any) -> Any:
         """A row of an entity by its key, as it was at the last `bring` of a transaction; None when there is none."""
-        writer = tx.transaction.writer
-        if self._inline.moves(writer, tx.transaction.head.position, name):
-            return self._inline.row(writer, name, key)
-        return writer.load(self.projection(name).table, [(key,)]).get((key,))
+        return self._inline.row(tx.transaction.writer, root, key)
 
     def learn(self, name: str, rows: Mapping[Any, Any]) -> None:
         """Remember rows of an entity by their keys, which this transaction has just read and not touched."""

@@ -14,6 +14,7 @@ from eventlog.events.runs import RunFinished, RunOutputCaptured, RunStarted
 from eventlog.recorder import capture, values
 from eventlog.recorder.artifacts import Saved
 from eventlog.recorder.git import DirtyCheck, git_state
+from eventlog.recorder.job import current_job_id
 from eventlog.recorder.plumbing import Plumbing
 from eventlog.recorder.process import (
     FORWARDED,
@@ -139,6 +140,7 @@ def _started(
         tags=values.tags(tags),
         parameters=values.parameters(parameters),
         parent_run_id=parent,
+        job_id=current_job_id(),
         git_commit=state.commit if state else None,
         git_branch=values.plain(state.branch) if state and state.branch else None,
         git_dirty=check.result() if check else None,

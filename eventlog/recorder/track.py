@@ -12,6 +12,7 @@ from eventlog.events.runs import RunStarted
 from eventlog.recorder import capture, values
 from eventlog.recorder.artifacts import ArtifactStore
 from eventlog.recorder.current import current_run
+from eventlog.recorder.job import current_job_id
 from eventlog.recorder.recording import parent_from_environment, prepare
 from eventlog.recorder.sink import Sink
 from eventlog.recorder.spool import Imported
@@ -48,7 +49,7 @@ class RecordedRuns(RunsRepository):
         ended, the run is lost, until somebody ends it.
         """
         folder = capture.working_directory()
-        known: dict[str, Any] = {"cwd": folder, **capture.process_facts()}
+        known: dict[str, Any] = {"cwd": folder, "job_id": current_job_id(), **capture.process_facts()}
         if folder is not None and "git_commit" not in options:
             known |= capture.git_facts(folder, dirty=False)
         return super().start(command, **(known | options))
@@ -84,6 +85,7 @@ class RecordedRuns(RunsRepository):
                 tags=values.tags(tags or {}),
                 parameters=values.parameters(parameters or {}),
                 parent_run_id=self._parent(),
+                job_id=current_job_id(),
                 environment=capture.environment(),
                 **(capture.git_facts(folder) if folder is not None else {}),
                 **capture.process_facts(),

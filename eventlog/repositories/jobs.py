@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -34,11 +34,12 @@ from eventlog.ids import floor_of, uuid7
 from eventlog.log import Events, Tx
 from eventlog.projection.manager import Projections
 from eventlog.repositories.base import Repository
+from eventlog.repositories.job_explain import JobExplainer, JobExplanation
 from eventlog.repositories.job_rules import ENDED, PENDING, STATUSES, Rung, after_crash, after_failure, refusal, retry
 from eventlog.store.base import MAX_POSITION, Durability, Filter, QueryReader, Record, Selection
 from projections.job_attempts import JobAttempt
 from projections.job_attempts import projections as _attempts
-from projections.jobs import Job
+from projections.jobs import Job, enqueued
 from projections.jobs import projections as _jobs
 from projections.workers import Queue
 from projections.workers import projections as _workers
@@ -114,7 +115,7 @@ class _Desk:
         """A job, or None."""
         if job_id in self._touched:
             self.settle()
-        job: Job | None = self._projections.row(self.tx, "jobs", _checked(job_id))
+        job: Job | None = self._projections.row(self.tx, JOBS, _checked(job_id))
         return job
 
     def row(self, job_id: str) -> Job:
@@ -126,7 +127,7 @@ class _Desk:
 
     def queue(self, name: str) -> Queue | None:
         """What was said about a queue, or None."""
-        queue: Queue | None = self._projections.row(self.tx, "queues", name)
+        queue: Queue | None = self._projections.row(self.tx, QUEUES, name)
         return queue
 
     def knows(self, jobs: Iterable[Job]) -> None:
@@ -162,8 +163,12 @@ class JobsRepository(Repository):
             new = NewJob(kind=kind, args=args or {}, **options)
         except TypeError as error:
             raise InvalidInput(f"a job is {', '.join(NewJob.__struct_fields__)}: {error}") from error
-        job_id = uuid7()
         event = _enqueued(new)
+        job_id = uuid7()
+        if new.key is None and new.unique_key is None:
+            at = now_us()
+            self._log.append(f"job-{job_id}", event, expect=0, occurred_at=at, durability=durability)
+            return enqueued(job_id, event, at)
 
         def work(desk: _Desk) -> Job:
             return desk.row(_enqueue(desk, job_id, new, event, if_exists=if_exists))
@@ -533,12 +538,11 @@ class JobsRepository(Repository):
     ) -> int:
         """How many jobs `list` would give without a limit."""
         where = _filters(status, queue, kind, batch_id, parent_job_id, worker_id, text)
-        counted = all(one.column in ("status", "queue", "kind") for one in where)
-        table = self._fresh(COUNTS if counted else JOBS)
+        self._fresh(COUNTS)
         with self._source.reader() as reader:
-            if not counted:
-                return reader.count(table, where)
-            return sum(numbers[0] or 0 for numbers in reader.totals(table, (), ("jobs",), where))
+            if all(one.column in _COUNTED for one in where):
+                return sum(tally_of(reader, (), [one for one in where if one.column not in _MARKS]).values())
+            return reader.count(JOBS.table, where)
 
     def history(
         self, *, status: str | None = None, limit: int = 50, offset: int = 0, before: str | None = None
@@ -553,23 +557,28 @@ class JobsRepository(Repository):
         with self._source.reader() as reader:
             found = [
                 job
-                for status in PENDING
-                for job in reader.select(table, [Filter("status", "=", status)], order=("job_id",))
+                for mark in _MARKS[:2]
+                for job in reader.select(table, [Filter(mark, ">", -FOREVER)], order=("job_id",))
             ]
         return sorted(found, key=lambda job: job.job_id)
 
     def counts(self, by: Sequence[str] = ("status",)) -> dict[Any, int]:
         """How many jobs there are by status, queue or kind, or several of them (then keys are tuples)."""
-        table = self._fresh(COUNTS)
+        if wrong := [name for name in by if name not in ("status", "queue", "kind")]:
+            raise InvalidInput(f"jobs are counted by status, queue and kind, not by {wrong[0]!r}")
+        self._fresh(COUNTS)
         with self._source.reader() as reader:
-            rows = reader.totals(table, by, ("jobs",))
-        return {row[0] if len(by) == 1 else row[:-1]: row[-1] for row in rows}
+            tally = tally_of(reader, by)
+        return {key[0] if len(by) == 1 else key: number for key, number in tally.items()}
 
     def attempts(self, job_id: str) -> builtins.list[JobAttempt]:
         """The attempts of a job that ended, in order."""
         table = self._fresh(ATTEMPTS)
+        where = Selection(streams=(_stream(job_id),), types=ATTEMPTS.tags)
         with self._source.reader() as reader:
-            return reader.select(table, [Filter("job_id", "=", _checked(job_id))], order=("position",))
+            positions = [(row[0],) for row in reader.records(0, None, where, in_stream=True)]
+            rows = reader.load(table, positions)
+        return [rows[position] for position in positions if position in rows]
 
     def events(self, job_id: str) -> builtins.list[Record]:
         """Every record of a job's stream. Raises NotFound."""
@@ -578,11 +587,16 @@ class JobsRepository(Repository):
             raise _no_job(job_id)
         return records
 
+    def explain(self, job_id: str) -> JobExplanation:
+        """How a job came to be in the state it is in, sentence by sentence, and what it waits for. Raises NotFound."""
+        return JobExplainer(self._source, self._projections).explain(_checked(job_id))
+
     def processing(self) -> builtins.list[Job]:
         """Every job whose attempt is under way, the oldest attempt first."""
         table = self._fresh(JOBS)
         with self._source.reader() as reader:
-            return reader.select(table, [Filter("claimed_at", ">", -1)], order=("claimed_at",))
+            where = [Filter("claimed_at", ">", -FOREVER), Filter("status", "=", "processing")]
+            return reader.select(table, where, order=("claimed_at", "job_id"))
 
     # in a transaction
 
@@ -707,15 +721,38 @@ def _purge(where: Sequence[Filter], reason: str, desk: _Desk) -> int:
     return len(found)
 
 
-def _queues(reader: QueryReader, queues: Sequence[str] | None) -> Sequence[str]:
+_MARKS = ("ready_at", "claimed_at", "ended_at")
+"""Of a job that waits the first is set, of one that is claimed or held the second, of one that ended the third."""
+_COUNTED = ("status", "queue", "kind", *_MARKS)
+
+
+def tally_of(reader: QueryReader, by: Sequence[str], where: Sequence[Filter] = ()) -> dict[tuple[Any, ...], int]:
+    """How many jobs there are, by some of status, queue and kind: those that ended are counted already."""
+    rows = reader.totals(COUNTS.table, by, ("jobs",), where)
+    for mark in _MARKS[:2]:
+        rows += reader.totals(JOBS.table, by, ("*",), [*where, Filter(mark, ">", -FOREVER)])
+    tally: dict[tuple[Any, ...], int] = {}
+    for row in rows:
+        if row[-1]:
+            tally[row[:-1]] = tally.get(row[:-1], 0) + row[-1]
+    return tally
+
+
+def _queues(reader: QueryReader, queues: Sequence[str] | None) -> Iterator[str]:
+    """The queues asked for, or those in which jobs wait, by name."""
     if queues is not None:
-        return queues
-    return [row[0] for row in reader.totals(COUNTS.table, ("queue",), ("jobs",), [Filter("status", "=", "queued")])]
+        yield from queues
+        return
+    order = ("queue", "priority", "ready_at", "job_id")
+    where = [Filter("ready_at", ">", -FOREVER)]
+    while first := reader.select(JOBS.table, where, order=order, limit=1):
+        yield first[0].queue
+        where = [Filter("queue", ">", first[0].queue), Filter("ready_at", ">", -FOREVER)]
 
 
 def _running(reader: QueryReader, queue: str) -> int:
-    where = [Filter("status", "=", "processing"), Filter("queue", "=", queue)]
-    return sum(numbers[0] or 0 for numbers in reader.totals(COUNTS.table, (), ("jobs",), where))
+    where = (Filter("claimed_at", ">", -FOREVER), Filter("status", "=", "processing"), Filter("queue", "=", queue))
+    return reader.count(JOBS.table, where)
 
 
 def _ready(reader: QueryReader, queue: str, kinds: Sequence[str] | None, now: int, limit: int) -> builtins.list[Job]:
@@ -749,8 +786,23 @@ def _enqueued(new: NewJob) -> JobEnqueued:
             raise InvalidInput(f"a job's {what} is 1 to 200 printable characters, not {name[:80]!r}")
     if new.max_retries < 0 or new.max_crashes < 1:
         raise InvalidInput("max_retries is at least 0, max_crashes at least 1")
-    fields = {name: getattr(new, name) for name in NewJob.__struct_fields__ if name != "key"}
-    return JobEnqueued(**fields)
+    return JobEnqueued(
+        kind=new.kind,
+        queue=new.queue,
+        args=new.args,
+        priority=new.priority,
+        run_at=new.run_at,
+        expires_at=new.expires_at,
+        max_retries=new.max_retries,
+        max_crashes=new.max_crashes,
+        retry_policy=new.retry_policy,
+        timeout_us=new.timeout_us,
+        on_crash=new.on_crash,
+        unique_key=new.unique_key,
+        parent_job_id=new.parent_job_id,
+        batch_id=new.batch_id,
+        schedule=new.schedule,
+    )
 
 
 def _first_of(tx: Tx, key: str, event: JobEnqueued) -> str | None:
@@ -818,6 +870,12 @@ def _filters(
         statuses = (status,) if isinstance(status, str) else tuple(status)
         _check_statuses(statuses)
         where.append(Filter("status", "in", statuses) if len(statuses) > 1 else Filter("status", "=", statuses[0]))
+        # So that an index that holds only those of this kind serves.
+        where += [
+            Filter(mark, ">", -FOREVER)
+            for mark, those in zip(_MARKS, (("queued",), ("processing", "held"), ENDED), strict=True)
+            if set(statuses) <= set(those)
+        ]
     given = (
         ("queue", queue), ("kind", kind), ("batch_id", batch_id), ("parent_job_id", parent_job_id),
         ("worker_id", worker_id),

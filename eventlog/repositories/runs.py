@@ -290,13 +290,14 @@ class RunsRepository(Repository):
         to_at: int | None = None,
         text: str | None = None,
         parent_run_id: int | None = None,
+        job_id: str | None = None,
         before: int | None = None,
         after: int | None = None,
         limit: int | None = 50,
         offset: int = 0,
     ) -> builtins.list[Run]:
         """Runs, newest first. ``from_at`` ≤ created_at < ``to_at`` in µs; ``before``, ``after``: run ids (cursors)."""
-        where = _filters(status, project_id, program, tag, from_at, to_at, text, parent_run_id)
+        where = _filters(status, project_id, program, tag, from_at, to_at, text, parent_run_id, job_id)
         where += [] if before is None else [Filter("run_id", "<", before)]
         where += [] if after is None else [Filter("run_id", ">", after)]
         table = self._fresh(RUNS)
@@ -316,9 +317,10 @@ class RunsRepository(Repository):
         to_at: int | None = None,
         text: str | None = None,
         parent_run_id: int | None = None,
+        job_id: str | None = None,
     ) -> int:
         """How many runs `list` would give without a limit."""
-        where = _filters(status, project_id, program, tag, from_at, to_at, text, parent_run_id)
+        where = _filters(status, project_id, program, tag, from_at, to_at, text, parent_run_id, job_id)
         table = self._fresh(RUNS)
         with self._source.reader() as reader:
             return reader.count(table, where)
@@ -448,6 +450,7 @@ def _filters(
     to_at: int | None,
     text: str | None,
     parent_run_id: int | None,
+    job_id: str | None,
 ) -> list[Filter]:
     where: list[Filter] = []
     if status is not None:
@@ -455,9 +458,8 @@ def _filters(
         if unknown := [one for one in statuses if one not in STATUSES]:
             raise InvalidInput(f"a run's status is one of {', '.join(STATUSES)}, not {unknown[0]!r}")
         where.append(Filter("status", "in", statuses) if len(statuses) > 1 else Filter("status", "=", statuses[0]))
-    for column, value in (("project_id", project_id), ("program", program), ("parent_run_id", parent_run_id)):
-        if value is not None:
-            where.append(Filter(column, "=", value))
+    equal = (("project_id", project_id), ("program", program), ("parent_run_id", parent_run_id), ("job_id", job_id))
+    where += [Filter(column, "=", value) for column, value in equal if value is not None]
     if tag is not None:
         where.append(Filter("tags", "has", tag))
     if from_at is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from typing import Any, Literal, get_args
@@ -14,13 +14,17 @@ from eventlog.errors import InvalidInput
 from eventlog.projection import percentiles
 from eventlog.repositories.base import Repository
 from eventlog.store.base import Filter, Values
-from projections.run_statistics import DAY_US
+from projections.job_statistics import projections as _job_rollups
+from projections.run_statistics import DAY_US, HOUR_US
 from projections.run_statistics import projections as _rollups
 
 STATISTICS, DURATIONS = _rollups
+JOB_STATISTICS, JOB_TIMES = _job_rollups
 By = Literal["hour", "day", "week", "month", "program", "project", "status"]
-_PERIODS = ("hour", "day", "week", "month")
-_COLUMNS = {"program": "program", "project": "project_id", "status": "status"}
+JobsBy = Literal["hour", "day", "week", "month", "queue", "kind"]
+_COLUMNS = {"program": "program", "project": "project_id", "status": "status", "queue": "queue", "kind": "kind"}
+_ENDED = ("success", "fail", "killed", "lost")
+_JOBS_ENDED = ("completed", "failed", "cancelled", "expired")
 
 
 class RunStatistics(msgspec.Struct, frozen=True):
@@ -46,6 +50,36 @@ class RunStatistics(msgspec.Struct, frozen=True):
     p99_us: int | None = None
 
 
+class JobStatistics(msgspec.Struct, frozen=True):
+    """Jobs of one bucket, those that were purged too; the states of the ended, and ``pending`` for all others.
+
+    ``success_rate`` is of the ended ones. ``retries`` are attempts after the first. ``wait_…`` is how long the last
+    attempt could have begun before it did, ``run_…`` how long it took, µs over those that ended and had one.
+    """
+
+    bucket: str
+    bucket_start: int | None
+    jobs: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    pending: int = 0
+    retries: int = 0
+    failures: int = 0
+    crashes: int = 0
+    success_rate: float | None = None
+    ended: int = 0
+    wait_us_total: int = 0
+    wait_p50_us: int | None = None
+    wait_p95_us: int | None = None
+    wait_p99_us: int | None = None
+    run_us_total: int = 0
+    run_p50_us: int | None = None
+    run_p95_us: int | None = None
+    run_p99_us: int | None = None
+
+
 class StatisticsRepository(Repository):
     """What the log adds up to."""
 
@@ -66,31 +100,78 @@ class StatisticsRepository(Repository):
         (None: this machine's), made of whole UTC hours: in a zone with half hours a run may count in the next day's
         or the day's before. Percentiles are within 0.8 %.
         """
-        if by is not None and by not in get_args(By):
-            raise InvalidInput(f"statistics are by {', '.join(get_args(By))}, not {by!r}")
-        where = [
-            Filter(column, "=", value)
-            for column, value in (("project_id", project_id), ("program", program), ("status", status))
-            if value is not None
-        ]
+        column = _column(by, get_args(By))
         daily = tz is UTC and by != "hour" and all(edge is None or edge % DAY_US == 0 for edge in (since, until))
-        where.append(Filter("period", "=", "day" if daily else "hour"))
-        hour = DAY_US // 24
-        where += [] if since is None else [Filter("bucket_start", ">=", since - since % hour)]
-        where += [] if until is None else [Filter("bucket_start", "<", until)]
-        column = _COLUMNS.get(by or "", "bucket_start")
+        where = [
+            *_where(since, until, project_id=project_id, program=program, status=status),
+            Filter("period", "=", "day" if daily else "hour"),
+        ]
         for rollup in (STATISTICS, DURATIONS):
             self._fresh(rollup)
         with self._source.reader() as reader:
             sums = reader.totals(STATISTICS.table, (column, "status"), STATISTICS.table.measures, where)
             bins = reader.totals(DURATIONS.table, (column, "bin"), DURATIONS.table.measures, where)
-        return _assemble(sums, bins, _bucketing(by, tz))
+        bucket_of = _bucketing(by, tz)
+        numbers = _numbers(
+            (
+                (value, {"runs": runs, status: runs, "wall_us_total": wall, "cpu_us_total": cpu})
+                for value, status, runs, wall, cpu in sums
+            ),
+            bucket_of,
+        )
+        histograms = _histograms(bins, bucket_of)
+        return [_runs(bucket, numbers[bucket], histograms.get(bucket, {})) for bucket in _in_order(numbers)]
+
+    def jobs(
+        self,
+        *,
+        by: JobsBy | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        queue: str | None = None,
+        kind: str | None = None,
+        tz: tzinfo | None = UTC,
+    ) -> list[JobStatistics]:
+        """Statistics of the jobs that were enqueued in ``since`` ≤ time < ``until`` (µs, taken to whole hours).
+
+        Groups, zones and percentiles are as those of `runs`.
+        """
+        column = _column(by, get_args(JobsBy))
+        where = _where(since, until, queue=queue, kind=kind)
+        for rollup in (JOB_STATISTICS, JOB_TIMES):
+            self._fresh(rollup)
+        measures = JOB_STATISTICS.table.measures
+        with self._source.reader() as reader:
+            sums = reader.totals(JOB_STATISTICS.table, (column,), measures, where)
+            bins = reader.totals(JOB_TIMES.table, (column, "what", "bin"), JOB_TIMES.table.measures, where)
+        bucket_of = _bucketing(by, tz)
+        numbers = _numbers(((value, dict(zip(measures, found, strict=True))) for value, *found in sums), bucket_of)
+        waits, runs = (
+            _histograms(((value, bin_, count) for value, what, bin_, count in bins if what == wanted), bucket_of)
+            for wanted in ("wait", "run")
+        )
+        return [
+            _jobs(bucket, numbers[bucket], waits.get(bucket, {}), runs.get(bucket, {})) for bucket in _in_order(numbers)
+        ]
 
 
 Bucket = tuple[str, int | None]
 
 
-def _bucketing(by: By | None, tz: tzinfo | None) -> Callable[[Any], Bucket]:
+def _column(by: str | None, known: Sequence[str]) -> str:
+    """The column that tells rows of one group from those of another."""
+    if by is not None and by not in known:
+        raise InvalidInput(f"statistics are by {', '.join(known)}, not {by!r}")
+    return _COLUMNS.get(by or "", "bucket_start")
+
+
+def _where(since: int | None, until: int | None, **columns: str | None) -> list[Filter]:
+    where = [Filter(column, "=", value) for column, value in columns.items() if value is not None]
+    where += [] if since is None else [Filter("bucket_start", ">=", since - since % HOUR_US)]
+    return where + ([] if until is None else [Filter("bucket_start", "<", until)])
+
+
+def _bucketing(by: str | None, tz: tzinfo | None) -> Callable[[Any], Bucket]:
     if by is None:
         return lambda value: ("all", None)
     if by in _COLUMNS:
@@ -118,39 +199,76 @@ def _midnight(day: datetime, tz: tzinfo | None) -> int:
     return from_datetime(day if tz is None else day.replace(tzinfo=tz))
 
 
-def _assemble(sums: list[Values], bins: list[Values], bucket_of: Callable[[Any], Bucket]) -> list[RunStatistics]:
+def _numbers(
+    rows: Iterable[tuple[Any, Mapping[str, int]]], bucket_of: Callable[[Any], Bucket]
+) -> dict[Bucket, dict[str, int]]:
+    """The sums of each bucket, by name."""
     numbers: dict[Bucket, dict[str, int]] = {}
-    histograms: dict[Bucket, dict[int, int]] = {}
-    for value, status, runs, wall, cpu in sums:
+    for value, named in rows:
         counted = numbers.setdefault(bucket_of(value), {})
-        for name, number in (("runs", runs), (status, runs), ("wall_us_total", wall), ("cpu_us_total", cpu)):
+        for name, number in named.items():
             counted[name] = counted.get(name, 0) + number
+    return numbers
+
+
+def _histograms(bins: Iterable[Values], bucket_of: Callable[[Any], Bucket]) -> dict[Bucket, dict[int, int]]:
+    """How many there are in each bin of each bucket, of rows (value, bin, count)."""
+    histograms: dict[Bucket, dict[int, int]] = {}
     for value, bin_, count in bins:
         histogram = histograms.setdefault(bucket_of(value), {})
         histogram[bin_] = histogram.get(bin_, 0) + count
-    return [
-        _row(bucket, counted, histograms.get(bucket, {}))
-        for bucket, counted in sorted(numbers.items(), key=lambda item: (item[0][1] or 0, item[0][0]))
-    ]
+    return histograms
 
 
-def _row(bucket: Bucket, counted: dict[str, int], histogram: dict[int, int]) -> RunStatistics:
-    p50, p95, p99 = percentiles(histogram.items(), (0.5, 0.95, 0.99))
-    ended = sum(counted.get(status, 0) for status in ("success", "fail", "killed", "lost"))
+def _in_order(buckets: Iterable[Bucket]) -> list[Bucket]:
+    return sorted(buckets, key=lambda bucket: (bucket[1] or 0, bucket[0]))
+
+
+def _rate(good: int, ended: int) -> float | None:
+    return good / ended if ended else None
+
+
+def _percentiles(histogram: Mapping[int, int]) -> list[int | None]:
+    return percentiles(histogram.items(), (0.5, 0.95, 0.99))
+
+
+def _runs(bucket: Bucket, counted: Mapping[str, int], histogram: Mapping[int, int]) -> RunStatistics:
+    p50, p95, p99 = _percentiles(histogram)
+    statuses = {status: counted.get(status, 0) for status in (*_ENDED, "running")}
     return RunStatistics(
         bucket=bucket[0],
         bucket_start=bucket[1],
         runs=counted["runs"],
-        success=counted.get("success", 0),
-        fail=counted.get("fail", 0),
-        killed=counted.get("killed", 0),
-        lost=counted.get("lost", 0),
-        running=counted.get("running", 0),
-        success_rate=counted.get("success", 0) / ended if ended else None,
+        **statuses,
+        success_rate=_rate(statuses["success"], sum(statuses[status] for status in _ENDED)),
         wall_us_total=counted["wall_us_total"],
         cpu_us_total=counted["cpu_us_total"],
         ended=sum(histogram.values()),
         p50_us=p50,
         p95_us=p95,
         p99_us=p99,
+    )
+
+
+def _jobs(
+    bucket: Bucket, counted: Mapping[str, int], waits: Mapping[int, int], runs: Mapping[int, int]
+) -> JobStatistics:
+    wait_p50, wait_p95, wait_p99 = _percentiles(waits)
+    run_p50, run_p95, run_p99 = _percentiles(runs)
+    ended = sum(counted[status] for status in _JOBS_ENDED)
+    return JobStatistics(
+        bucket=bucket[0],
+        bucket_start=bucket[1],
+        **{name: counted[name] for name in ("jobs", *_JOBS_ENDED, "retries", "failures", "crashes")},
+        pending=counted["jobs"] - ended,
+        success_rate=_rate(counted["completed"], ended),
+        ended=ended,
+        wait_us_total=counted["wait_us"],
+        wait_p50_us=wait_p50,
+        wait_p95_us=wait_p95,
+        wait_p99_us=wait_p99,
+        run_us_total=counted["run_us"],
+        run_p50_us=run_p50,
+        run_p95_us=run_p95,
+        run_p99_us=run_p99,
     )

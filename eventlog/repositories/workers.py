@@ -19,6 +19,7 @@ from eventlog.events.workers import (
 from eventlog.ids import uuid7
 from eventlog.log import EXISTS, NO_STREAM, Tx
 from eventlog.repositories.base import Repository
+from eventlog.repositories.jobs import tally_of
 from eventlog.store.base import Filter
 from projections.jobs import projections as _jobs
 from projections.workers import Queue, Worker
@@ -149,9 +150,9 @@ class QueuesRepository(Repository):
             self._fresh(projection)
         with self._source.reader() as reader:
             settings = {row.queue: row for row in reader.select(QUEUES.table)}
-            rows = reader.totals(COUNTS.table, ("queue", "status"), ("jobs",))
+            tally = tally_of(reader, ("queue", "status"))
         counts: dict[str, dict[str, int]] = {name: {} for name in settings}
-        for name, status, jobs in rows:
+        for (name, status), jobs in tally.items():
             counts.setdefault(name, {})[status] = jobs
         return [_state(name, counts[name], settings.get(name) or Queue(name)) for name in sorted(counts)]
 

@@ -8,6 +8,8 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
+from itertools import compress
+from operator import is_not
 from pathlib import Path
 from struct import Struct as Pack
 from typing import Any, Literal, NamedTuple, Protocol
@@ -17,6 +19,7 @@ import msgspec
 from eventlog.codec import Codec, from_json, to_json
 from eventlog.errors import Corrupt
 from eventlog.events import Event, UnknownEvent
+from eventlog.place import Holder
 
 Durability = Literal["full", "process"]
 Progress = Callable[[int, int | None, str], None]
@@ -228,6 +231,7 @@ class Table:
             if column.kind in ("bool", "json")
         )
         self._json = tuple(index for index, column in enumerate(self.columns) if column.kind == "json")
+        self._places = range(len(self.columns))
         self._is_json = tuple(column.kind == "json" for column in self.columns)
 
     def __repr__(self) -> str:
@@ -252,17 +256,16 @@ class Table:
 
     def changed(self, old: msgspec.Struct, new: msgspec.Struct) -> tuple[tuple[int, ...], Values]:
         """Which columns differ, by their places, and the values of ``new`` in them."""
-        cells = zip(msgspec.structs.astuple(old), msgspec.structs.astuple(new), self._is_json, strict=True)
+        before, after, is_json = msgspec.structs.astuple(old), msgspec.structs.astuple(new), self._is_json
+        others = compress(self._places, map(is_not, before, after))
         # Equal is not the same in JSON: 1, 1.0 and true are equal here.
-        pairs = [
-            (place, value)
-            for place, (before, value, is_json) in enumerate(cells)
-            if value is not before and (is_json or value != before)
-        ]
+        places = tuple([place for place in others if is_json[place] or before[place] != after[place]])
         values = [
-            to_json(value).decode() if self._is_json[place] and value is not None else value for place, value in pairs
+            to_json(value).decode() if is_json[place] and value is not None else value
+            for place in places
+            for value in (after[place],)
         ]
-        return tuple([place for place, _ in pairs]), tuple(values)
+        return places, tuple(values)
 
     def load(self, values: Sequence[Any]) -> Any:
         """The values of the columns as a row Struct. Raises Corrupt where a value is not what was written."""
@@ -348,7 +351,7 @@ class QueryReader(Protocol):
     def totals(
         self, table: Table, by: Sequence[str], measures: Sequence[str], where: Sequence[Filter] = ()
     ) -> list[Values]:
-        """Sums of the measures grouped by columns, ordered by them."""
+        """Sums of the measures grouped by columns, ordered by them; the measure ``*`` counts rows."""
 
 
 class Reader(QueryReader, Protocol):
@@ -469,7 +472,7 @@ class Store(Protocol):
     """One database that holds one log."""
 
     @property
-    def kind(self) -> Literal["file", "memory", "postgresql", "http"]:
+    def kind(self) -> Holder:
         """What holds the log: whose upkeep it needs."""
 
     @property

@@ -7,16 +7,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal
 
 from eventlog.errors import InvalidQuery, LogClosed, StoreError
+from eventlog.place import Holder
 from eventlog.store.base import Durability, Head
 from eventlog.store.liveness import Liveness
 from eventlog.store.sqlite_schema import create_in
 from eventlog.store.sqlite_session import ScratchSession, WriteSession
 
 
-class _Build(WriteSession):
+class Build(WriteSession):
     """The shared connection, held by this thread until it is closed."""
 
     def __init__(self, connection: sqlite3.Connection, lock: threading.RLock) -> None:
@@ -41,7 +41,7 @@ class _Build(WriteSession):
 class MemoryStore(Liveness):
     """See `eventlog.store.base.Store`; a forked child has a copy of its own."""
 
-    kind: Literal["memory"] = "memory"
+    kind: Holder = "memory"
     url = ":memory:"
     path: Path | None = None
     swaps_under_readers = True
@@ -72,14 +72,14 @@ class MemoryStore(Liveness):
         with self._lock:
             self._check()
             if self._connection.in_transaction:
-                raise StoreError("a log in memory cannot be asked for its past inside a transaction")
+                raise StoreError("a log kept in memory cannot be asked for its past inside a transaction")
             copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
             self._connection.backup(copy)
         return ScratchSession(copy, nullcontext)
 
-    def builder(self) -> _Build:
+    def builder(self) -> Build:
         self._check()
-        return _Build(self._connection, self._lock)
+        return Build(self._connection, self._lock)
 
     def begin(self, durability: Durability) -> WriteSession:
         self._lock.acquire()

@@ -168,7 +168,7 @@ class SqlReader(ABC):
     ) -> list[Values]:
         condition, values = self._condition(table, where)
         columns = [column(table, name) for name in by]
-        sums = [f"CAST(sum({column(table, name)}) AS BIGINT)" for name in measures]
+        sums = ["count(*)" if name == "*" else f"CAST(sum({column(table, name)}) AS BIGINT)" for name in measures]
         sql = f"SELECT {', '.join(columns + sums)} FROM {quoted(table.name)}{condition}"
         if columns:
             sql += f" GROUP BY {', '.join(columns)} ORDER BY {', '.join(columns)}"

@@ -44,16 +44,18 @@ def read_token(path: Path, environment: Mapping[str, str] = os.environ) -> tuple
 
 def _read_private(path: Path) -> str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise InvalidInput(f"the token file {path} cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor) as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), 0):
             raise InvalidInput(f"the token file {path} is not yours, or no file")
         if stat.S_IMODE(found.st_mode) & 0o077:
             raise InvalidInput(f"others can read the token file {path}: chmod 600 it, or remove it for a new one")
-        return file.read(4096)
+        return os.read(descriptor, 4096).decode("ascii", errors="replace")
+    finally:
+        os.close(descriptor)
 
 
 def _checked(token: str, source: str) -> str:

@@ -40,7 +40,10 @@ class Endpoint:
             operation = operation.live
         query, as_of = operation.parse_query(scope["query_string"])
         if operation.streams:
-            await follow(service, query["query"], headers.get("last-event-id"), receive, send)
+            if scope["method"] == "HEAD":
+                await respond(send, 200, b"", {}, media=EVENT_STREAM)
+            else:
+                await follow(service, query["query"], headers.get("last-event-id"), receive, send)
             return
         given = {**operation.parse_path(scope["path_params"]), **query}
         given |= operation.parse_body(await self._body(headers, receive))
@@ -49,7 +52,8 @@ class Endpoint:
             answer: Answer = operation.status, _to_json(result), {}
         else:
             wanted = headers.get("if-none-match")
-            async with _turn(service, operation):
+            # The far past is folded from the start.
+            async with _turn(service, operation.slow or as_of is not None):
                 answer = await service.in_thread(lambda: self._work(given, as_of, wanted, scope))
         if operation.method != "GET":
             service.watcher.poke()
@@ -133,8 +137,8 @@ class _Nobody:
     async def __aexit__(self, *exc: object) -> None: ...
 
 
-def _turn(service: Service, operation: Operation) -> asyncio.Semaphore | _Nobody:
-    return service.slow if operation.slow else _Nobody()
+def _turn(service: Service, slow: bool) -> asyncio.Semaphore | _Nobody:
+    return service.slow if slow else _Nobody()
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from eventlog.app import Log, Past
 from eventlog.events.jobs import JobStatus
+from eventlog.repositories.job_explain import JobExplanation
 from eventlog.repositories.jobs import JobPage, LateResult, NewJob
 from eventlog.web.events import Durable
 from eventlog.web.operation import Operation, Query
@@ -119,11 +120,6 @@ def count_jobs_by(ask: Log | Past, query: Grouped) -> list[JobNumber]:
     return [JobNumber(jobs=jobs, **dict(zip(by, key, strict=True))) for key, jobs in keyed]
 
 
-def list_pending_jobs(ask: Log | Past) -> list[Job]:
-    """Every job that has not ended, the oldest first."""
-    return ask.jobs.get_pending()
-
-
 def list_processing_jobs(ask: Log | Past) -> list[Job]:
     """Every job whose attempt is under way, the oldest attempt first."""
     return ask.jobs.processing()
@@ -132,6 +128,11 @@ def list_processing_jobs(ask: Log | Past) -> list[Job]:
 def get_job(ask: Log | Past, job_id: str) -> Job:
     """A job."""
     return ask.jobs.get(job_id)
+
+
+def explain_job(ask: Log | Past, job_id: str) -> JobExplanation:
+    """How a job came to be in the state it is in, sentence by sentence, and what it waits for."""
+    return ask.jobs.explain(job_id)
 
 
 def list_job_attempts(ask: Log | Past, job_id: str) -> list[JobAttempt]:
@@ -298,7 +299,6 @@ OPERATIONS = (
     Operation("GET", "/api/jobs/history", job_history, follows=_next_of_history),
     Operation("GET", "/api/jobs/count", count_jobs),
     Operation("GET", "/api/jobs/counts", count_jobs_by),
-    Operation("GET", "/api/jobs/pending", list_pending_jobs),
     Operation("GET", "/api/jobs/processing", list_processing_jobs),
     Operation("POST", "/api/jobs/batch", enqueue_jobs, status=201),
     Operation("POST", "/api/jobs/complete", complete_jobs),
@@ -308,6 +308,7 @@ OPERATIONS = (
     Operation("DELETE", JOB, delete_job, status=204),
     Operation("GET", f"{JOB}/attempts", list_job_attempts),
     Operation("GET", f"{JOB}/events", list_job_events),
+    Operation("GET", f"{JOB}/explain", explain_job, cached=False),
     Operation("POST", f"{JOB}/cancel", cancel_job),
     Operation("POST", f"{JOB}/retry", retry_job),
 )

@@ -48,7 +48,12 @@ class Metrics:
 def render(service: Service) -> bytes:
     """Everything that is measured. Runs in a thread: it asks the log."""
     lines: list[str] = []
-    for name, kind, text, samples in [*_of_requests(service), *_of_log(service.log)]:
+    families = list(_of_requests(service))
+    try:
+        families += [_one("eventlog_up", "gauge", "1 where the log can be read.", 1), *_of_log(service.log)]
+    except EventLogError:
+        families.append(_one("eventlog_up", "gauge", "1 where the log can be read.", 0))
+    for name, kind, text, samples in families:
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
         lines += [f"{sample}{_labels(labels)} {value:g}" if value % 1 else f"{sample}{_labels(labels)} {int(value)}"
                   for sample, labels, value in samples]  # fmt: skip

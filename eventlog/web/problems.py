@@ -83,7 +83,7 @@ def answer(error: Exception, *, hidden: str | None = None) -> tuple[int, bytes, 
     status, name, detail = status_of(error), type(error).__name__, error.message
     facts: dict[str, Any] = {}
     if isinstance(error, _PRIVATE):
-        _log.warning("%s: %s", name, error.message)
+        _log.warning("%s: %r", name, error.message)
         detail = (type(error).__doc__ or "").strip().splitlines()[0]
     else:
         facts = {key: fact for key, fact in error.facts.items() if _plain(fact)}

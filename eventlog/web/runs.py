@@ -51,6 +51,7 @@ class RunsQuery(Query, frozen=True, kw_only=True):
     to_at: Int64 | None = None
     text: str | None = None
     parent_run_id: Int64 | None = None
+    job_id: str | None = None
     before: Int64 | None = None
     after: Int64 | None = None
     limit: Rows = 50
@@ -68,6 +69,7 @@ class RunsCounted(Query, frozen=True, kw_only=True):
     to_at: Int64 | None = None
     text: str | None = None
     parent_run_id: Int64 | None = None
+    job_id: str | None = None
 
 
 class ByName(Query, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from eventlog.app import Log, Past
 from eventlog.errors import InvalidQuery
 from eventlog.events.base import Int64
 from eventlog.events.runs import RunStatus
-from eventlog.repositories.statistics import By, RunStatistics
+from eventlog.repositories.statistics import By, JobsBy, JobStatistics, RunStatistics
 from eventlog.web.operation import Operation, Query
 
 
@@ -27,6 +27,17 @@ class StatisticsQuery(Query, frozen=True, kw_only=True):
     tz: str = "UTC"
 
 
+class JobStatisticsQuery(Query, frozen=True, kw_only=True):
+    """Which jobs, by when they were enqueued, and how they are grouped."""
+
+    by: JobsBy | None = None
+    since: Int64 | None = None
+    until: Int64 | None = None
+    queue: str | None = None
+    kind: str | None = None
+    tz: str = "UTC"
+
+
 def run_statistics(ask: Log | Past, query: StatisticsQuery) -> list[RunStatistics]:
     """Counts, success rates and percentiles of runs."""
     return ask.statistics.runs(
@@ -40,6 +51,13 @@ def run_statistics(ask: Log | Past, query: StatisticsQuery) -> list[RunStatistic
     )
 
 
+def job_statistics(ask: Log | Past, query: JobStatisticsQuery) -> list[JobStatistics]:
+    """Counts, success rates, waits and durations of jobs."""
+    return ask.statistics.jobs(
+        by=query.by, since=query.since, until=query.until, queue=query.queue, kind=query.kind, tz=zone(query.tz)
+    )
+
+
 def zone(name: str) -> tzinfo:
     """A zone of the tz database. Raises InvalidQuery."""
     if name == "UTC":
@@ -50,4 +68,7 @@ def zone(name: str) -> tzinfo:
         raise InvalidQuery(f"{name[:80]!r} is not a time zone: use UTC or a name like Europe/Berlin") from error
 
 
-OPERATIONS = (Operation("GET", "/api/statistics/runs", run_statistics),)
+OPERATIONS = (
+    Operation("GET", "/api/statistics/runs", run_statistics),
+    Operation("GET", "/api/statistics/jobs", job_statistics),
+)

@@ -421,7 +421,7 @@ def test_database(runs: Cli, tmp_path: Path) -> None:
 def test_schema_down_and_up_again(runs: Cli) -> None:
     before = runs.json("runs", "list")
     assert "--yes" in runs("db", "rollback", "--to", 1, status=2).stderr
-    assert runs.json("db", "rollback", "--to", 1, "--yes")["pending"] == ["0002_projections"]
+    assert runs.json("db", "rollback", "--to", 1, "--yes")["pending"] == ["0002_projections", "0003_liveness"]
     assert runs.json("runs", "list") == before
     assert "export them first" in runs("db", "rollback", "--to", 0, "--yes", status=1).stderr
     runs("db", "rollback", "--to", 9, "--yes", status=1)

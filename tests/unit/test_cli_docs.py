@@ -91,11 +91,13 @@ READS = {
     *("runs list", "runs show", "runs compare", "runs tail", "projects list", "projects show", "stats runs"),
     *("log read", "log tail", "log head", "log verify", "log check"),
     *("projections list", "projections status", "projections diff", "projections explain", "projections verify"),
-    *("db status", "db check", "config show"),
+    *("db status", "db check", "config show", "stats jobs"),
+    *("jobs list", "jobs history", "jobs show", "jobs explain", "jobs queues", "jobs workers", "jobs watch"),
 }
 QUERIES = {
     *("runs list", "runs show", "runs compare", "projects list", "projects show", "stats runs"),
     *("log read", "log tail", "log head", "log export"),
+    *("jobs list", "jobs history", "jobs show", "jobs explain", "jobs queues", "jobs workers", "stats jobs"),
 }
 
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ PAGES = (
     "docs/operations.md",
     "docs/configuration.md",
     "docs/postgresql.md",
+    "docs/http.md",
     "docs/decisions.md",
 )
 FENCE = re.compile(
@@ -133,6 +135,8 @@ def matches(expected: str, output: str) -> bool:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_snippet_runs(page: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    if page == "docs/http.md" and shutil.which("curl") is None:
+        pytest.skip("needs curl")
     folder = tmp_path_factory.mktemp("page")
     packages = []
     server = server_environment() if page == "docs/postgresql.md" else {}

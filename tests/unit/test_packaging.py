@@ -55,7 +55,16 @@ def test_no_test_or_benchmark_and_no_rubbish_is_shipped(names: list[str]) -> Non
 def test_the_entry_points_name_tuples_of_projections() -> None:
     points = importlib.metadata.entry_points(group="eventlog.projections")
     ours = {point.name: point for point in points if point.dist is not None and point.dist.name == NAME}
-    assert set(ours) == {"projects", "runs", "run_journals", "run_statistics"}
+    assert set(ours) == {
+        "projects",
+        "runs",
+        "run_journals",
+        "run_statistics",
+        "jobs",
+        "job_attempts",
+        "job_statistics",
+        "workers",
+    }
     for point in ours.values():
         declared = point.load()
         assert isinstance(declared, tuple)

@@ -1,4 +1,7 @@
-"""Everything that the document allows, and what it does not, sent to a running server by Schemathesis."""
+"""Everything that the document allows, and what it does not, sent to a running server by Schemathesis.
+
+Imported inside the tests that use it: it takes long, and every process of a test run imports their modules.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,11 @@ def operations(document: dict[str, Any]) -> list[Any]:
     return [found.ok() for found in schema.get_all_operations() if found.ok().path != ENDLESS]
 
 
-def send(server: Server, operation: Any, mode: GenerationMode, examples: int, *, derandomize: bool) -> int:
-    """Send so many requests for an operation; how many were sent. Raises where an answer breaks the document."""
+def send(server: Server, operation: Any, mode: str, examples: int, *, derandomize: bool) -> int:
+    """Send so many requests for an operation, ``positive`` or ``negative`` ones; how many were sent.
+
+    Raises where an answer breaks the document.
+    """
     session = requests.Session()
     sent = 0
 
@@ -43,7 +49,7 @@ def send(server: Server, operation: Any, mode: GenerationMode, examples: int, *,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation.as_strategy(generation_mode=mode))
+    @given(case=operation.as_strategy(generation_mode=GenerationMode(mode)))
     def ask(case: Case) -> None:
         nonlocal sent
         sent += 1

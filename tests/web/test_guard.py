@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -14,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from eventlog import errors
+from eventlog.web.access import check_address, read_token
 from eventlog.web.problems import STATUSES, answer, status_of
 from tests.web.support import Client, Server, read_all, send_raw
 
@@ -298,26 +302,66 @@ def test_the_token_is_kept_in_a_private_file(server: Server) -> None:
     assert len(server.token) >= 32
 
 
-def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+def test_a_token_that_others_know_or_guess_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("x" * 40)
     path.chmod(0o644)
     assert "others can read" in refused_start(tmp_path, "--token-file", str(path))
     path.chmod(0o600)
+    assert read_token(path, {}) == ("x" * 40, path)
     path.write_text("short")
-    assert "at least 16" in refused_start(tmp_path, "--token-file", str(path))
     (tmp_path / "link").symlink_to(path)
-    assert "cannot be read" in refused_start(tmp_path, "--token-file", str(tmp_path / "link"))
-    assert "EVENTLOG_TOKEN" in refused_start(tmp_path, env={"EVENTLOG_TOKEN": "short"})
+    for file, told in ((path, "at least 16"), (tmp_path / "link", "cannot be read"), (tmp_path, "no file")):
+        with pytest.raises(errors.InvalidInput, match=told):
+            read_token(file, {})
+    with pytest.raises(errors.InvalidInput, match="EVENTLOG_TOKEN"):
+        read_token(path, {"EVENTLOG_TOKEN": "short"})
 
 
 def test_an_address_that_others_reach_is_refused_in_clear(tmp_path: Path) -> None:
-    for host in ("0.0.0.0", "::", "192.0.2.1"):
-        assert "--ssl-certfile" in refused_start(tmp_path, "--host", host)
-    assert "needs --ssl-certfile" in refused_start(tmp_path, "--ssl-keyfile", "x")
+    assert "--ssl-certfile" in refused_start(tmp_path, "--host", "0.0.0.0")
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+        with pytest.raises(errors.InvalidInput, match="--behind-proxy"):
+            check_address(host, tls=False, behind_proxy=False)
+        check_address(host, tls=True, behind_proxy=False)
+        check_address(host, tls=False, behind_proxy=True)
+    for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost"):
+        check_address(host, tls=False, behind_proxy=False)
     (tmp_path / "no.pem").write_text("no certificate")
     assert "certificate" in refused_start(tmp_path, "--host", "0.0.0.0", "--ssl-certfile", str(tmp_path / "no.pem"))
 
 
 def test_a_port_that_is_taken_is_told(server: Server, tmp_path: Path) -> None:
     assert "--port 0" in refused_start(tmp_path, "--port", str(server.port))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_tls_is_spoken_on_any_address(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    options = ("--host", "0.0.0.0", "--ssl-certfile", str(certificate), "--ssl-keyfile", str(key))
+    server = Server(str(tmp_path / "log.db"), *options)
+    assert server.url.startswith("https://")
+    context = ssl.create_default_context(cafile=str(certificate))
+    connection = http.client.HTTPSConnection("localhost", server.port, context=context, timeout=10)
+    connection.request("GET", "/api/head", headers={"authorization": f"Bearer {server.token}"})
+    with connection.getresponse() as response:
+        assert response.status == 200
+        response.read()
+    connection.close()
+    assert server.stop() == 0
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['uvicorn'] = None; from eventlog.cli import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--db", str(tmp_path / "log.db"), "serve"],
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "error: serving needs pip install 'execution-eventlog[web]'\n")
+    assert not list(tmp_path.iterdir())

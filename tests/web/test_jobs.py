@@ -172,7 +172,30 @@ def test_counting(client: Client) -> None:
     assert client.get(f"/api/jobs/count?queue={queue}&status=queued&status=processing").json == 2
     assert {job["status"] for job in client.get(f"/api/jobs?queue={queue}").json} == {"queued", "processing"}
     assert queue in [job["queue"] for job in client.get("/api/jobs/processing").json]
-    assert queue in [job["queue"] for job in client.get("/api/jobs/pending").json]
+
+
+def test_a_job_is_explained(client: Client) -> None:
+    queue = a_queue()
+    job = enqueue(client, queue)
+    before = client.get("/api/head").json["position"]
+    client.made(f"/api/queues/{queue}/pause", {"by": "someone", "reason": "repairs"})
+    at = f"/api/jobs/{job['job_id']}/explain"
+    told = client.get(at).json
+    assert (told["job_id"], told["status"]) == (job["job_id"], "queued")
+    assert [one["position"] for one in told["sentences"]] == [before]
+    assert "paused" in [blocker["kind"] for blocker in told["blockers"]]
+    assert "paused" not in [blocker["kind"] for blocker in client.get(f"{at}?as_of={before}").json["blockers"]]
+    assert client.get("/api/jobs/none/explain").status == 404
+
+
+def test_jobs_are_added_up(client: Client) -> None:
+    queue = a_queue()
+    enqueue(client, queue)
+    (claimed,) = (enqueue(client, queue), *claim(client, queue))[1:]
+    client.made(f"/api/jobs/{claimed['job_id']}/complete", {"token": claimed["token"]})
+    (bucket,) = client.get(f"/api/statistics/jobs?by=queue&queue={queue}").json
+    assert (bucket["bucket"], bucket["jobs"], bucket["completed"], bucket["pending"]) == (queue, 2, 1, 1)
+    assert client.get("/api/statistics/jobs?by=program").status == 422
 
 
 def test_a_cursor_leads_through_all_pages(client: Client) -> None:

@@ -56,6 +56,7 @@ def test_everything_is_counted(client: Client) -> None:
     assert grown(f'eventlog_http_request_seconds_bucket{{{route},le="+Inf"}}') == 1
     assert 0 < grown(f"eventlog_http_request_seconds_sum{{{route}}}") < 10
     assert after["eventlog_database_bytes"] > 0
+    assert after["eventlog_up"] == 1
     assert after['eventlog_projection_lag{projection="jobs"}'] == 0
     assert after['eventlog_projection_live{projection="jobs"}'] == 1
 

@@ -65,6 +65,11 @@ def test_what_cannot_be_followed_is_refused(client: Client) -> None:
     assert client.get("/api/events/stream", last_event_id="9" * 30).status == 400
 
 
+def test_asking_for_the_head_of_a_stream_ends(client: Client) -> None:
+    answer = client.request("HEAD", "/api/events/stream")
+    assert (answer.status, answer.headers["content-type"], answer.body) == (200, "text/event-stream", b"")
+
+
 def test_line_breaks_in_stored_json_stay_inside_their_event(server: Server, client: Client) -> None:
     with eventlog.open(server.token_file.removesuffix(".token")) as log:
         encoded = log.codec.encode_raw("note.taken", 1, b'{\r\n"text": "a\\nb",\n"n": 1\r}')
@@ -82,7 +87,7 @@ def test_a_killed_server_and_no_event_missed(tmp_path: Path) -> None:
     """A follower comes back with the last id, to a server that was killed and started again, while others append."""
     target = str(tmp_path / "log.db")
     server = Server(target)
-    port = server.port
+    port, token = server.port, server.token
     stop = threading.Event()
 
     def append() -> None:
@@ -105,6 +110,7 @@ def test_a_killed_server_and_no_event_missed(tmp_path: Path) -> None:
             follower.close()
             assert server.wait() == -signal.SIGKILL
             server = Server(target, port=port)
+            assert server.token == token
     finally:
         stop.set()
         writer.join()
@@ -159,19 +165,10 @@ def test_a_follower_that_goes_away_is_forgotten(server: Server, client: Client) 
     wait_until(lambda: followers().endswith(b" 0"))
 
 
-def test_the_token_outlives_the_server(tmp_path: Path) -> None:
-    server = Server(str(tmp_path / "log.db"))
-    token = server.token
-    assert server.stop(signal.SIGINT) == 0
-    again = Server(str(tmp_path / "log.db"))
-    assert again.token == token
-    again.stop()
-
-
 def test_the_token_may_come_from_the_environment(tmp_path: Path) -> None:
     server = Server(str(tmp_path / "log.db"), env={"EVENTLOG_TOKEN": "a-token-of-mine-0123456789"})
     client = Client(server)
     assert client.get("/api/head").status == 200
     assert not list(tmp_path.glob("*.token"))
     client.close()
-    server.stop()
+    assert server.stop(signal.SIGINT) == 0
