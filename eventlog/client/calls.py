@@ -20,7 +20,7 @@ import msgspec
 from eventlog.client.connection import Answer, Connection
 from eventlog.client.faults import no_eventlog
 from eventlog.codec import find_non_finite
-from eventlog.errors import InvalidInput, InvalidQuery, ServerUnreachable
+from eventlog.errors import InvalidInput, InvalidQuery, NotFound, ServerUnreachable
 
 MOST_ROWS = 1000
 """What a server gives at once."""
@@ -67,7 +67,10 @@ class Server(NamedTuple):
             call.names.get(name, name): call.sends[name](value) if name in call.sends else value
             for name, value in given.items()
         }
-        path = _PART.sub(lambda part: quote(str(left.pop(part[1])), safe=""), call.path)
+        try:
+            path = _PART.sub(lambda part: quote(str(left.pop(part[1])), safe=""), call.path)
+        except UnicodeEncodeError as error:
+            raise NotFound(f"nothing stored can be like that: {error}") from error
         body, again = None, call.again or call.method == "GET" or left.get("key") is not None
         if call.body is not None:
             fields = call.body.__struct_fields__

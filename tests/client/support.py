@@ -8,6 +8,7 @@ import threading
 from types import ModuleType
 from typing import Any
 
+import freezegun
 import uvicorn
 
 from eventlog.app import Log
@@ -17,6 +18,8 @@ from eventlog.web.service import Service
 
 TOKEN = "a-token-of-the-tests"
 TRANSACTION = "it holds a transaction, which a server does not lend"
+# Where a test stops the clock, the loop of the server goes on.
+freezegun.configure(extend_ignore_list=["asyncio"])
 
 
 class ThreadServer:
@@ -75,7 +78,7 @@ class ThreadServer:
 
 def contract(name: str, *chosen: str, without: dict[str, str] | None = None) -> dict[str, Any]:
     """The tests and fixtures of a module of `tests.contract`: the chosen ones, or all but some, and why those."""
-    module: ModuleType = importlib.import_module(f"tests.contract.{name}")
+    module: ModuleType = importlib.import_module(name if "." in name else f"tests.contract.{name}")
     own = {key: value for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__}
     tests = {key: value for key, value in own.items() if key.startswith("test_")}
     named = {*chosen, *(without or {})}
