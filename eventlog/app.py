@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from eventlog.codec import Codec, Upcaster
 from eventlog.errors import InvalidInput, LogReadOnly
@@ -22,6 +22,7 @@ from eventlog.recorder.track import RecordedRuns
 from eventlog.repositories.jobs import JobsRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
+from eventlog.repositories.schedules import SchedulesRepository
 from eventlog.repositories.statistics import StatisticsRepository
 from eventlog.repositories.workers import QueuesRepository, WorkersRepository
 from eventlog.store.base import Progress, Store
@@ -31,6 +32,7 @@ from eventlog.target import Target, data_folder, parse_target
 if TYPE_CHECKING:
     from eventlog.aio import AsyncLog
     from eventlog.store.jsonl import JsonLinesStore
+    from eventlog.worker.handlers import JobFunction
 
 
 class Log(EventLog):
@@ -86,6 +88,30 @@ class Log(EventLog):
         return WorkersRepository(self, self.projections)
 
     @cached_property
+    def schedules(self) -> SchedulesRepository:
+        """Jobs that are enqueued by the clock."""
+        return SchedulesRepository(self, self.projections)
+
+    @cached_property
+    def handlers(self) -> dict[str, JobFunction]:
+        """The functions that do jobs, by kind, made with `job`."""
+        return {}
+
+    def job(self, kind: str, **options: Any) -> Callable[[Callable[..., Any]], JobFunction]:
+        """Make a function do this log's jobs of a kind, ``@log.job("kind")``: see `eventlog.worker.job`."""
+        from eventlog.worker.handlers import by_kind, job
+
+        decorate = job(kind, log=self, **options)
+
+        def register(function: Callable[..., Any]) -> JobFunction:
+            made = decorate(function)
+            by_kind([*self.handlers.values(), made])
+            self.handlers[kind] = made
+            return made
+
+        return register
+
+    @cached_property
     def statistics(self) -> StatisticsRepository:
         """Statistics."""
         return StatisticsRepository(self, self.projections)
@@ -118,6 +144,7 @@ class Past:
         self.jobs = JobsRepository(source)
         self.queues = QueuesRepository(source)
         self.workers = WorkersRepository(source)
+        self.schedules = SchedulesRepository(source)
         self.statistics = StatisticsRepository(source)
 
 

@@ -470,6 +470,19 @@ class Limit(_Body, frozen=True, kw_only=True):
     by: str = "api"
 
 
+class NewSchedule(_Body, frozen=True, kw_only=True):
+    """A job to enqueue at the times of a cron expression; ``options`` are further fields of `NewJob`."""
+
+    schedule: str
+    cron: str
+    kind: str
+    args: dict[str, Any] = {}
+    queue: str = "default"
+    time_zone: str = "UTC"
+    options: dict[str, Any] = {}
+    by: str = "api"
+
+
 # projections
 
 

@@ -9,6 +9,8 @@ import click
 
 from eventlog.cli.state import State, pass_state
 
+LEASE_S = 10.0
+"""Workers that are silent for longer are looked for at least this often."""
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -41,20 +43,52 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="How long a client may take to send a request.",
 )
+@click.option("--persist", is_flag=True, help="Keep the jobs in a log of their own in --data-dir.")
+@click.option("--data-dir", metavar="PATH", type=click.Path(), help="Where that is. Default: ./data.")
+@click.option(
+    "--retention-days", type=click.IntRange(0), metavar="N", help="Days after which ended jobs leave the tables."
+)
 @pass_state
-def serve(state: State, /, **options: Any) -> None:
-    """Serve the log over HTTP: append and read events, runs, jobs; a worker in any language needs nothing else."""
+def serve(state: State, /, persist: bool, data_dir: str | None, retention_days: int | None, **options: Any) -> None:
+    """Serve the log over HTTP: append and read events, runs, jobs; a worker in any language needs nothing else.
+
+    Jobs whose worker is gone are given to others meanwhile, and schedules fire.
+    """
     if options["ssl_keyfile"] is not None and options["ssl_certfile"] is None:
         raise click.UsageError("--ssl-keyfile needs --ssl-certfile.")
+    if data_dir is not None and not persist:
+        raise click.UsageError("--data-dir needs --persist.")
+    if persist and state.db is not None:
+        raise click.UsageError("--persist keeps jobs in --data-dir: it excludes --db.")
     try:
         from eventlog.web import server
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "anyio", "h11"):
             raise
         raise click.ClickException("serving needs pip install 'execution-eventlog[web]'") from error
+    from eventlog.cli.progress import bar
+    from eventlog.persistence import config_of, open_persistent
+    from eventlog.worker.upkeep import Upkeep
+
+    config = config_of(persist, data_dir, retention_days)
     options["request_timeout_s"] = options.pop("request_timeout")
-    with state.write(create=True, bar=True) as log:
-        server.serve(log, server.Settings(**options), _announce)
+    with bar() as progress:
+        opened = open_persistent(config, state.db, create=True, progress=progress)
+    retention = config.retention if persist or retention_days is not None else None
+    with opened.log as log:
+        upkeep = Upkeep(log, lease_s=LEASE_S, retention=retention, tell=_tell)
+        upkeep.start_up()
+        upkeep.start()
+        try:
+            server.serve(log, server.Settings(**options), _announce)
+        finally:
+            upkeep.stop()
+
+
+def _tell(text: str) -> None:
+    from eventlog.cli.sanitise import clean_line
+
+    click.echo(clean_line(text), err=True)
 
 
 def _announce(started: Any) -> None:

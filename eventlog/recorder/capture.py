@@ -6,14 +6,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from eventlog.recorder.git import DirtyCheck, git_state
 from eventlog.recorder.redaction import redact_argv, redact_mapping
 from eventlog.recorder.values import clip, plain, text
-
-if TYPE_CHECKING:
-    from projections.runs import Run
 
 ENVIRONMENT_SETTING = "EVENTLOG_ENV_ALLOW"
 DEFAULT_ENVIRONMENT: tuple[str, ...] = ()
@@ -199,8 +196,36 @@ def own_argv() -> list[str]:
     return argv if argv and argv[0] else [sys.executable or "python", *argv[1:]]
 
 
-def is_gone(run: Run) -> str | None:
-    """The evidence, one sentence, that a run's process is gone; None when that is not proven. Never guesses."""
+class Located(Protocol):
+    """A process as a run or a worker remembers it."""
+
+    @property
+    def host(self) -> str | None:
+        """The machine's name."""
+
+    @property
+    def machine_id(self) -> str | None:
+        """See `machine_id`."""
+
+    @property
+    def boot_id(self) -> str | None:
+        """See `boot_id`."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its number."""
+
+    @property
+    def pid_namespace(self) -> int | None:
+        """See `pid_namespace`."""
+
+    @property
+    def process_started_ticks(self) -> int | None:
+        """See `started_ticks`."""
+
+
+def is_gone(run: Located) -> str | None:
+    """One sentence that proves a run's or a worker's process gone; None when that is not proven. Never guesses."""
     here = process_facts()
     if run.pid is None or run.host is None or run.host != here["host"]:
         return None
@@ -221,15 +246,14 @@ def is_gone(run: Run) -> str | None:
         return None
     letter, threads, ticks = state
     if run.process_started_ticks is not None and ticks != run.process_started_ticks:
-        return (
-            f"process {run.pid} is another one now: started at tick {ticks}, the run's at {run.process_started_ticks}"
-        )
+        before = run.process_started_ticks
+        return f"process {run.pid} is another one now: started at tick {ticks}, the recorded one at {before}"
     if letter in "ZX" and threads <= 1 and run.process_started_ticks is not None:
         return f"process {run.pid} has ended and waits to be reaped"
     return None
 
 
-def _gone_without_proc(run: Run, here: Mapping[str, Any]) -> str | None:
+def _gone_without_proc(run: Located, here: Mapping[str, Any]) -> str | None:
     """Without /proc only an absent process is proof, and only when neither side has namespaces."""
     if run.boot_id is not None or here["boot_id"] is not None or run.pid_namespace is not None or run.pid is None:
         return None

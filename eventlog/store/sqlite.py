@@ -247,6 +247,8 @@ class SQLiteStore(Liveness):
             )
 
     def commit(self, writer: WriteSession, head: Head | None) -> None:
+        if head is None and writer.changed:
+            self._seen = False  # it may have been a heartbeat: who remembers the head has not looked
         try:
             writer.execute("COMMIT")
         except sqlite3.Error as error:

@@ -11,6 +11,7 @@ EVENTLOG_LONG_EVENTS      in the log that is verified               (50,000)
 EVENTLOG_LONG_REOPENINGS  of a log on a full disk                   (6)
 EVENTLOG_LONG_EXAMPLES    histories of commands                     (10)
 EVENTLOG_LONG_CRASHES     of a PostgreSQL server under load         (2)
+EVENTLOG_LONG_JOB_KILLS   workers and recoverers killed             (50)
 EVENTLOG_LONG_STEP        lines between two interrupts              (40)
 EVENTLOG_LONG_REQUESTS    of each kind and operation over HTTP      (5)
 """
@@ -31,6 +32,7 @@ DEFAULTS = {
     "EXAMPLES": 10,
     "OPERATIONS": 12,
     "CRASHES": 2,
+    "JOB_KILLS": 50,
     "STEP": 40,
     "REQUESTS": 5,
 }

@@ -28,6 +28,7 @@ PAGES = (
     "docs/architecture.md",
     "docs/adding-an-event.md",
     "docs/adding-a-projection.md",
+    "docs/jobs.md",
     "docs/operations.md",
     "docs/configuration.md",
     "docs/postgresql.md",

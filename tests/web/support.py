@@ -34,8 +34,9 @@ class Answer(NamedTuple):
 class Server:
     """`eventlog serve` on a log, as a process of its own."""
 
-    def __init__(self, target: str, *options: str, port: int = 0, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "eventlog", "--db", target, "serve", "--port", str(port), *options]
+    def __init__(self, target: str | None, *options: str, port: int = 0, env: dict[str, str] | None = None) -> None:
+        place = [] if target is None else ["--db", target]
+        command = [sys.executable, "-m", "eventlog", *place, "serve", "--port", str(port), *options]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
         )

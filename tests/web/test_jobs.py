@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.support import Client
+from tests.web.support import Client, wait_until
 
 
 def a_queue() -> str:
@@ -241,6 +241,34 @@ def test_a_job_that_cannot_be_is_refused(client: Client, body: Any) -> None:
     refused = client.post("/api/jobs", body)
     assert refused.status == 422, refused
     assert refused.json["status"] == 422
+
+
+def test_the_life_of_a_schedule(client: Client) -> None:
+    name = f"nightly/{a_queue()}"
+    at = f"/api/schedules/{name}"
+    new = {"schedule": name, "cron": "0 3 * * *", "kind": "sum", "time_zone": "Asia/Tokyo", "options": {"priority": 3}}
+    made = client.made("/api/schedules", new)
+    assert (made["cron"], made["options"], made["paused"]) == ("0 3 * * *", {"priority": 3}, False)
+    assert client.made(f"{at}/pause", {"by": "me"})["paused"] is True
+    assert client.made(f"{at}/resume")["paused"] is False
+    assert name in [one["schedule"] for one in client.get("/api/schedules").json]
+    for wrong in ({"cron": "x"}, {"time_zone": "Mars"}, {"options": {"kind": "k"}}, {"options": {"color": "red"}}):
+        assert client.post("/api/schedules", new | wrong).status == 422, wrong
+    assert client.request("DELETE", at).status == 204
+    assert client.get(at).status == 404
+
+
+def test_jobs_of_a_worker_that_falls_silent_are_given_to_others(client: Client) -> None:
+    queue = a_queue()
+    worker = register(client, lease_us=1_000_000)
+    job = enqueue(client, queue)
+    (claimed,) = claim(client, queue, worker, lease_us=1_000_000)
+    wait_until(lambda: client.get(f"/api/jobs/{job['job_id']}").json["status"] == "queued", 30)
+    assert client.get(f"/api/jobs/{job['job_id']}").json["crashes"] == 1
+    assert client.get(f"/api/workers/{worker}").json["status"] == "lost"
+    assert client.made(f"/api/workers/{worker}/beat")["alive"] is False
+    late = client.post(f"/api/jobs/{job['job_id']}/complete", {"token": claimed["token"]})
+    assert late.status == 409
 
 
 def test_workers_are_listed(client: Client) -> None:

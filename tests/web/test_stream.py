@@ -172,3 +172,25 @@ def test_the_token_may_come_from_the_environment(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.token"))
     client.close()
     assert server.stop(signal.SIGINT) == 0
+
+
+def test_jobs_persist_where_it_is_asked_for(tmp_path: Path) -> None:
+    """A server that was killed is started again: it has the jobs, gives back what nobody does, and lets old ones go."""
+    folder = tmp_path / "kept"
+    options = ("--persist", "--data-dir", str(folder))
+    server = Server(None, *options)
+    assert [path.name for path in folder.glob("*.jsonl")] == ["jobs.jsonl"]
+    client = Client(server)
+    worker = client.made("/api/workers", {"host": "here"})["worker_id"]
+    job, old = (client.made("/api/jobs", {"kind": "k", "priority": number})["job_id"] for number in (1, 2))
+    client.made("/api/jobs/claim", {"worker_id": worker})
+    client.made(f"/api/jobs/{old}/cancel")
+    client.made(f"/api/workers/{worker}/stop")
+    client.close()
+    server.stop(signal.SIGKILL)
+    server = Server(None, *options, "--retention-days", "0")
+    client = Client(server)
+    wait_until(lambda: client.get(f"/api/jobs/{job}").json["status"] == "queued")
+    assert client.get(f"/api/jobs/{old}").status == 404
+    client.close()
+    assert server.stop() == 0
