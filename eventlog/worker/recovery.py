@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -122,15 +123,16 @@ class RecoveryManager:
     def sweep(self, *, leases: bool = True) -> list[Job]:
         """Take every job whose worker is gone; returns them as they are now. Any number may do it at once."""
         self._notice_sleep()
-        taken: list[Job] = []
         groups: dict[tuple[str, Rung, str], list[Job]] = {}
         for job, rung, evidence in self.look(leases=leases):
             groups.setdefault((job.worker_id or "", rung, evidence), []).append(job)
+        batches: list[tuple[list[Job], Rung, str]] = []
         for (worker_id, rung, evidence), jobs in groups.items():
             self._tell_lost(worker_id, rung, evidence)
-            for start in range(0, len(jobs), BATCH):
-                taken += self._take(jobs[start : start + BATCH], rung, evidence)
-        return taken
+            batches += [(jobs[start : start + BATCH], rung, evidence) for start in range(0, len(jobs), BATCH)]
+        # Several recoverers at once begin at different ends, and do not wait for each other to find nothing left.
+        random.shuffle(batches)
+        return [job for batch in batches for job in self._take(*batch)]
 
     def _take(self, jobs: Sequence[Job], rung: Rung, evidence: str) -> list[Job]:
         """Those of them that nobody else has taken meanwhile: looked at before the others are kept from writing."""

@@ -31,7 +31,7 @@ class Upkeep(threading.Thread):
         self._tell = tell
         self._retention = retention
         self._manager = RecoveryManager(log, mine=mine)
-        self._manager.longest_gap_s = lease_s
+        self._manager.longest_gap_s = max(lease_s, 5 * CHEAP_S)
         self._leases = Patience(lease_s)
         self._over = threading.Event()
         self._purge_at = time.monotonic()

@@ -139,6 +139,8 @@ class Worker:
         Returns how many attempts ended. A second signal stops hard: what runs is killed and handed back at once.
         Raises the log's errors where it cannot even begin.
         """
+        if self._heart is not None:
+            raise InvalidInput("a worker runs once; make another one")
         with self._signals():
             heart = self._heart = Heart(
                 self._log, self._register, lambda: list(self._active.values()), self._lease_s, self._said

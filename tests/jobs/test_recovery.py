@@ -206,10 +206,11 @@ def test_failed_jobs_with_retries_left_are_run_again(log: Log) -> None:
 @pytest.mark.shared
 def test_eight_recoverers_at_once_requeue_each_job_once(open_log: OpenLog) -> None:
     log = open_log()
-    ids = claimed(log, register(log, host="elsewhere", machine_id="f" * 32, lease_us=1), 1000)
+    count = 1000 if log.path is not None else 300
+    ids = claimed(log, register(log, host="elsewhere", machine_id="f" * 32, lease_us=1), count)
     logs = [open_log() for _ in range(8)]
     results = in_threads(8, lambda number: RecoveryManager(logs[number]).recover_on_startup(), 60)
-    assert sum(result.recovered for result in results) == sum(result.requeued for result in results) == 1000
+    assert sum(result.recovered for result in results) == sum(result.requeued for result in results) == count
     counts: dict[str, list[str]] = {}
     for record in log.read(categories=["job"]):
         counts.setdefault(record.stream[4:], []).append(record.type)

@@ -155,6 +155,10 @@ def test_kinds_without_a_handler_are_left_alone(log: Log) -> None:
     assert [log.jobs.get(job_id).status for job_id in (command, again)] == ["queued", "completed"]
     with pytest.raises(InvalidInput, match="no handler is of kind 'ad'"):
         Worker(log, handlers=handlers, kinds=["ad"])
+    worker = Worker(log, handlers=handlers)
+    worker.run(until_empty=True)
+    with pytest.raises(InvalidInput, match="a worker runs once"):
+        worker.run()
     with pytest.raises(InvalidInput, match="nothing to do"):
         Worker(log, shell=False)
 
