@@ -99,17 +99,9 @@ class Log(EventLog):
 
     def job(self, kind: str, **options: Any) -> Callable[[Callable[..., Any]], JobFunction]:
         """Make a function do this log's jobs of a kind, ``@log.job("kind")``: see `eventlog.worker.job`."""
-        from eventlog.worker.handlers import by_kind, job
+        from eventlog.worker.handlers import register
 
-        decorate = job(kind, log=self, **options)
-
-        def register(function: Callable[..., Any]) -> JobFunction:
-            made = decorate(function)
-            by_kind([*self.handlers.values(), made])
-            self.handlers[kind] = made
-            return made
-
-        return register
+        return register(self, kind, **options)
 
     @cached_property
     def statistics(self) -> StatisticsRepository:

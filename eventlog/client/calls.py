@@ -20,7 +20,7 @@ import msgspec
 from eventlog.client.connection import Answer, Connection
 from eventlog.client.faults import no_eventlog
 from eventlog.codec import find_non_finite
-from eventlog.errors import InvalidInput, InvalidQuery, NotFound, ServerUnreachable
+from eventlog.errors import InvalidInput, InvalidQuery, NotFound, OutcomeUnknown, ServerUnreachable
 
 MOST_ROWS = 1000
 """What a server gives at once."""
@@ -82,13 +82,16 @@ class Server(NamedTuple):
     def send(self, call: Call, path: str, query: str, body: bytes | None, *, again: bool) -> Any:
         """Send a request that is ready; its answer as what it is."""
         answer = self.connection.request(call.method, _target(path, query), body, again=again, slow=call.slow)
-        return None if call.answer is None else self._decoded(call.answer, answer)
+        return None if call.answer is None else self._decoded(call, answer)
 
-    def _decoded(self, kind: Any, answer: Answer) -> Any:
+    def _decoded(self, call: Call, answer: Answer) -> Any:
         try:
-            return _decoder(kind)(answer.body)
+            return _decoder(call.answer)(answer.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ServerUnreachable(no_eventlog(self.connection.url, str(error) or "its answer is too deep")) from error
+            told = no_eventlog(self.connection.url, str(error) or "its answer is too deep")
+            if call.method == "GET":
+                raise ServerUnreachable(told) from error
+            raise OutcomeUnknown(f"{told}; whether it was done is not known") from error
 
     def _pages(self, call: Call, path: str, given: dict[str, Any]) -> list[Any]:
         wanted = given.pop("limit")
@@ -98,7 +101,7 @@ class Server(NamedTuple):
         found: list[Any] = []
         while True:
             answer = self.connection.request(call.method, _target(path, query), again=True)
-            found += self._decoded(call.answer, answer)
+            found += self._decoded(call, answer)
             following = _NEXT.search(answer.headers.get("link", ""))
             if following is None or (wanted is not None and len(found) >= wanted):
                 return found[:wanted]

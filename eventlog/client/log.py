@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 from msgspec import Raw
@@ -22,7 +22,14 @@ from eventlog.client.following import follow
 from eventlog.client.jobs import RemoteJobs
 from eventlog.client.projections import RemoteProjections
 from eventlog.client.reader import HEAD, RemoteReader, row_of
-from eventlog.client.repositories import RemoteProjects, RemoteQueues, RemoteRuns, RemoteStatistics, RemoteWorkers
+from eventlog.client.repositories import (
+    RemoteProjects,
+    RemoteQueues,
+    RemoteRuns,
+    RemoteSchedules,
+    RemoteStatistics,
+    RemoteWorkers,
+)
 from eventlog.client.store import RemoteStore
 from eventlog.client.token import find_token
 from eventlog.codec import Codec
@@ -36,6 +43,9 @@ from eventlog.store.base import Durability, Record, Selection, Store
 from eventlog.wire import Appended as SentAppended
 from eventlog.wire import Head as SentHead
 from eventlog.wire import NewAppend, NewEvent
+
+if TYPE_CHECKING:
+    from eventlog.worker.handlers import JobFunction
 
 T = TypeVar("T")
 PATIENCE_S = 15.0
@@ -101,6 +111,22 @@ class RemoteLog(EventLog):
     def workers(self) -> RemoteWorkers:
         """Those who do jobs."""
         return RemoteWorkers(self)
+
+    @cached_property
+    def schedules(self) -> RemoteSchedules:
+        """Jobs that are enqueued by the clock."""
+        return RemoteSchedules(self)
+
+    @cached_property
+    def handlers(self) -> dict[str, JobFunction]:
+        """The functions that do jobs, by kind, made with `job`."""
+        return {}
+
+    def job(self, kind: str, **options: Any) -> Callable[[Callable[..., Any]], JobFunction]:
+        """Make a function do this log's jobs of a kind, ``@log.job("kind")``: see `eventlog.worker.job`."""
+        from eventlog.worker.handlers import register
+
+        return register(self, kind, **options)
 
     @cached_property
     def statistics(self) -> RemoteStatistics:
@@ -250,6 +276,7 @@ class RemotePast:
         self.jobs = RemoteJobs(source)
         self.queues = RemoteQueues(source)
         self.workers = RemoteWorkers(source)
+        self.schedules = RemoteSchedules(source)
         self.statistics = RemoteStatistics(source)
 
 

@@ -14,7 +14,7 @@ from eventlog.wire import StoredRecord
 from projections.jobs import Job
 from projections.projects import Project
 from projections.runs import Run
-from projections.workers import Worker
+from projections.workers import Schedule, Worker
 
 HEAD = Call("GET", "/api/head", SentHead)
 EVENTS = Call("GET", "/api/events", list[StoredRecord])
@@ -25,8 +25,9 @@ ROWS = {
     "projects": Call("GET", "/api/projects/{key}", Project),
     "jobs": Call("GET", "/api/jobs/{key}", Job),
     "workers": Call("GET", "/api/workers/{key}", Worker),
+    "schedules": Call("GET", "/api/schedules/{key}", Schedule),
 }
-FIRST_PAGE = 200
+FIRST_PAGE = 20
 PAGE_BYTES = 4 << 20
 """About so much comes at once: large events come few at a time."""
 

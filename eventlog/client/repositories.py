@@ -4,6 +4,7 @@ events that are appended, and rows that are read by their keys.
 
 from __future__ import annotations
 
+import builtins
 import os
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from eventlog.recorder.track import RecordedRuns
 from eventlog.repositories.base import Repository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import Comparison, Said
+from eventlog.repositories.schedules import Fired, SchedulesRepository
 from eventlog.repositories.statistics import JobStatistics, RunStatistics, StatisticsRepository
 from eventlog.repositories.workers import QueuesRepository, QueueState, WorkersRepository
 from eventlog.wire import By as Who
@@ -29,6 +31,7 @@ from eventlog.wire import (
     Loss,
     NewProject,
     NewRun,
+    NewSchedule,
     NewWorker,
     ProjectChange,
     Reason,
@@ -41,11 +44,14 @@ from eventlog.wire import (
 from projections.projects import Project
 from projections.run_journals import RunArtifact, RunMetric
 from projections.runs import Run
-from projections.workers import Queue, Worker
+from projections.workers import Queue, Schedule, Worker
 
-RUN, PROJECT, QUEUE, WORKER = (
-    f"/api/{name}" for name in ("runs/{run_id}", "projects/{project_id}", "queues/{queue}", "workers/{worker_id}")
-)
+RUN = "/api/runs/{run_id}"
+PROJECT = "/api/projects/{project_id}"
+QUEUE = "/api/queues/{queue}"
+WORKER = "/api/workers/{worker_id}"
+SCHEDULE = "/api/schedules/{schedule}"
+SET_SCHEDULE = Call("POST", "/api/schedules", Schedule, NewSchedule)
 
 
 class Remote(Repository):
@@ -152,6 +158,37 @@ class RemoteQueues(Remote, QueuesRepository):
 )
 class RemoteWorkers(Remote, WorkersRepository):
     """Those who do jobs."""
+
+
+@offered(
+    pause=Call("POST", f"{SCHEDULE}/pause", Schedule, Who),
+    resume=Call("POST", f"{SCHEDULE}/resume", Schedule, Who),
+    remove=Call("DELETE", SCHEDULE, sends={"by": lambda by: None}),
+    list=Call("GET", "/api/schedules", list[Schedule]),
+)
+class RemoteSchedules(Remote, SchedulesRepository):
+    """Jobs that are enqueued by the clock: by that of the server, which fires them."""
+
+    def set(
+        self,
+        schedule: str,
+        cron: str,
+        kind: str,
+        args: dict[str, Any] | None = None,
+        *,
+        queue: str = "default",
+        time_zone: str = "UTC",
+        by: str = "api",
+        **options: Any,
+    ) -> Schedule:
+        """See `SchedulesRepository.set`."""
+        given = {"schedule": schedule, "cron": cron, "kind": kind, "args": args or {}, "queue": queue}
+        made: Schedule = self._ask(SET_SCHEDULE, {**given, "time_zone": time_zone, "by": by, "options": options})
+        return made
+
+    def fire_due(self, now: int | None = None) -> builtins.list[Fired]:
+        """None: the server does it."""
+        return []
 
 
 def zone_name(zone: tzinfo | None) -> str:

@@ -16,7 +16,7 @@ globals().update(
         "tests.projections.test_runs",
         without={
             "test_an_update_needs_something_to_change_and_a_status_that_is_one": "a server says it in its own words",
-            "test_any_later_event_of_a_lost_run_itself_brings_it_back": "it is about events, not about who appends them",
+            "test_any_later_event_of_a_lost_run_itself_brings_it_back": "it is about events alone",
         },
     )
 )
