@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from eventlog.client.calls import Call, Server
-from eventlog.errors import InvalidQuery
+from eventlog.errors import InvalidQuery, ProjectionFailed, ProjectionPinned
 from eventlog.log import EventLog
 from eventlog.projection.discovery import installed
 from eventlog.projection.kinds import Group, groups_of
@@ -55,6 +55,23 @@ class RemoteProjections(Projections):
     def status(self) -> list[ProjectionStatus]:
         """See `Projections.status`."""
         return [ProjectionStatus(*msgspec.structs.astuple(one)) for one in self._server.ask(STATUS, {})]
+
+    def require(self, name: str) -> None:
+        """See `Projections.require`."""
+        for one in self.status():
+            if one.name == name and one.state == "pinned":
+                raise ProjectionPinned(
+                    f"{name} is rolled back to version {one.position} and pinned; run `eventlog projections resume` "
+                    "(log.projections.resume()) first",
+                    name=name,
+                    position=one.position,
+                )
+            if one.name == name and one.state == "failed":
+                raise ProjectionFailed(
+                    f"{name} failed at position {one.error_position}: {one.error}",
+                    name=name,
+                    position=one.error_position,
+                )
 
     def version(self, version: Version) -> int:
         """See `Projections.version`."""

@@ -151,7 +151,14 @@ class RemoteQueues(Remote, QueuesRepository):
 
 
 @offered(
-    start=Call("POST", "/api/workers", Worker, NewWorker, gives=lambda worker: worker.worker_id),
+    start=Call(
+        "POST",
+        "/api/workers",
+        Worker,
+        NewWorker,
+        sends={"lock_path": lambda path: None},  # it means nothing on another machine
+        gives=lambda worker: worker.worker_id,
+    ),
     stop=Call("POST", f"{WORKER}/stop", body=Reason),
     lost=Call("POST", f"{WORKER}/lost", Told, Loss, gives=lambda told: told.told),
     list=Call("GET", "/api/workers", list[Worker], pages=True),
