@@ -520,12 +520,18 @@ class JobsRepository(Repository):
         offset: int = 0,
     ) -> builtins.list[Job]:
         """Jobs, newest first; ``before`` and ``after`` are job ids (cursors)."""
-        where = _filters(status, queue, kind, batch_id, parent_job_id, worker_id, text)
+        where = _filters(None, queue, kind, batch_id, parent_job_id, worker_id, text)
         where += [] if before is None else [Filter("job_id", "<", before)]
         where += [] if after is None else [Filter("job_id", ">", after)]
         table = self._fresh(JOBS)
+        parts = [[*part, *where] for part in _by_mark(status)]
         with self._source.reader() as reader:
-            return reader.select(table, where, order=("-job_id",), limit=limit, offset=offset)
+            if len(parts) == 1:
+                return reader.select(table, parts[0], order=("-job_id",), limit=limit, offset=offset)
+            # Each part by an index of its own, which has them in order.
+            most = None if limit is None else offset + limit
+            found = [job for part in parts for job in reader.select(table, part, order=("-job_id",), limit=most)]
+        return sorted(found, key=lambda job: job.job_id, reverse=True)[offset:most]
 
     def count(
         self,
@@ -723,16 +729,21 @@ def _purge(where: Sequence[Filter], reason: str, desk: _Desk) -> int:
     return len(found)
 
 
-_MARKS = ("ready_at", "claimed_at", "ended_at")
+_MARKED: dict[str, tuple[str, ...]] = {"ready_at": ("queued",), "claimed_at": ("processing", "held"), "ended_at": ENDED}
+_MARKS = tuple(_MARKED)
 """Of a job that waits the first is set, of one that is claimed or held the second, of one that ended the third."""
 _COUNTED = ("status", "queue", "kind", *_MARKS)
 
 
 def tally_of(reader: QueryReader, by: Sequence[str], where: Sequence[Filter] = ()) -> dict[tuple[Any, ...], int]:
     """How many jobs there are, by some of status, queue and kind: those that ended are counted already."""
-    rows = reader.totals(COUNTS.table, by, ("jobs",), where)
+    wanted = next((set(one.value) for one in where if one.column == "status"), set(STATUSES))
+    rows = reader.totals(COUNTS.table, by, ("jobs",), where) if wanted & set(ENDED) else []
     for mark in _MARKS[:2]:
-        rows += reader.totals(JOBS.table, by, ("*",), [*where, Filter(mark, ">", -FOREVER)])
+        if wanted & set(_MARKED[mark]):
+            # Where the mark says it all, the index alone is counted.
+            rest = [one for one in where if one.column != "status" or not wanted >= set(_MARKED[mark])]
+            rows += reader.totals(JOBS.table, by, ("*",), [*rest, Filter(mark, ">", -FOREVER)])
     tally: dict[tuple[Any, ...], int] = {}
     for row in rows:
         if row[-1]:
@@ -858,6 +869,24 @@ def _check_statuses(statuses: Iterable[str]) -> None:
         raise InvalidInput(f"a job's status is one of {', '.join(STATUSES)}, not {unknown[0]!r}")
 
 
+def _statuses(status: str | Sequence[str]) -> tuple[str, ...]:
+    statuses = (status,) if isinstance(status, str) else tuple(status)
+    _check_statuses(statuses)
+    return statuses
+
+
+def _by_mark(status: str | Sequence[str] | None) -> builtins.list[builtins.list[Filter]]:
+    """Conditions for jobs of some states, so put that the indexes serve which hold only such."""
+    if status is None:
+        return [[]]
+    wanted = _statuses(status)
+    parts = []
+    for mark, those in _MARKED.items():
+        mine = [one for one in those if one in wanted]
+        parts += [[Filter(mark, ">", -FOREVER), Filter("status", "=", one)] for one in mine]
+    return parts
+
+
 def _filters(
     status: str | Sequence[str] | None,
     queue: str | None,
@@ -867,17 +896,7 @@ def _filters(
     worker_id: str | None,
     text: str | None,
 ) -> builtins.list[Filter]:
-    where: list[Filter] = []
-    if status is not None:
-        statuses = (status,) if isinstance(status, str) else tuple(status)
-        _check_statuses(statuses)
-        where.append(Filter("status", "in", statuses) if len(statuses) > 1 else Filter("status", "=", statuses[0]))
-        # So that an index that holds only those of this kind serves.
-        where += [
-            Filter(mark, ">", -FOREVER)
-            for mark, those in zip(_MARKS, (("queued",), ("processing", "held"), ENDED), strict=True)
-            if set(statuses) <= set(those)
-        ]
+    where = [] if status is None else [Filter("status", "in", _statuses(status))]
     given = (
         ("queue", queue), ("kind", kind), ("batch_id", batch_id), ("parent_job_id", parent_job_id),
         ("worker_id", worker_id),

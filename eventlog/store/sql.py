@@ -237,7 +237,8 @@ class SqlWriter(SqlReader):
             self.execute(f"{sql} WHERE {quoted(index.on)} IS NOT NULL" if isinstance(index, Sparse) else sql)
 
     def _index_name(self, table: Table, index: Sequence[str]) -> str:
-        return quoted(f"{table.name}_{'_'.join(index)}")
+        where = f"_where_{index.on}" if isinstance(index, Sparse) else ""
+        return quoted(f"{table.name}_{'_'.join(index)}{where}")
 
     def drop_table(self, name: str) -> None:
         self.execute(f"DROP TABLE IF EXISTS {quoted(name)}")

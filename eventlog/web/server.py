@@ -154,6 +154,35 @@ class _Server(uvicorn.Server):
                 transport.abort()
 
 
+class _Joined:
+    """A transport that sends together what is written together: the head of an answer and its body are one packet."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send soon: when whoever writes has nothing more to say."""
+        if data:
+            if not self._parts:
+                self._loop.call_soon(self._flush)
+            self._parts.append(data)
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            parts, self._parts = self._parts, []
+            self._transport.write(b"".join(parts))
+
+
 def _protocol(timeout_s: float) -> type[H11Protocol]:
     """HTTP/1.1 where a request has to begin, and its headers to arrive, in time."""
 
@@ -161,7 +190,7 @@ def _protocol(timeout_s: float) -> type[H11Protocol]:
         _deadline: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
             self._deadline = self.loop.call_later(timeout_s, self._too_slow)
 
         def data_received(self, data: bytes) -> None:
