@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -20,7 +20,7 @@ import msgspec
 from eventlog.client.connection import Answer, Connection
 from eventlog.client.faults import no_eventlog
 from eventlog.codec import find_non_finite
-from eventlog.errors import InvalidInput, InvalidQuery, NotFound, OutcomeUnknown, ServerUnreachable
+from eventlog.errors import InvalidEvent, InvalidQuery, NotFound, OutcomeUnknown, ServerUnreachable
 
 MOST_ROWS = 1000
 """What a server gives at once."""
@@ -67,6 +67,8 @@ class Server(NamedTuple):
             call.names.get(name, name): call.sends[name](value) if name in call.sends else value
             for name, value in given.items()
         }
+        if call.method == "GET" and any(isinstance(value, (list, tuple)) and not value for value in left.values()):
+            return 0 if call.answer is int else []  # one of none: a query cannot say that
         try:
             path = _PART.sub(lambda part: quote(str(left.pop(part[1])), safe=""), call.path)
         except UnicodeEncodeError as error:
@@ -129,14 +131,21 @@ def query_of(given: Mapping[str, Any]) -> str:
 
 
 def encode(body: Any) -> bytes:
-    """A body as JSON. Raises InvalidInput for what JSON cannot hold."""
+    """A body as JSON. Raises InvalidEvent for what JSON cannot hold: it would be part of an event."""
     try:
         data = _to_json(body)
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
-        raise InvalidInput(str(error) or "nested too deeply") from error
+        raise InvalidEvent(str(error) or "nested too deeply") from error
     if b"null" in data and (path := find_non_finite(body)):
-        raise InvalidInput(f"a number that JSON cannot hold (NaN or infinite) at `{path}`")
+        raise InvalidEvent(f"a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
     return data
+
+
+def listed(values: Any) -> Any:
+    """Texts as a list; one by itself is one of them."""
+    if isinstance(values, str):
+        return [values]
+    return list(values) if isinstance(values, Iterable) else values
 
 
 def _target(path: str, query: str) -> str:

@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from eventlog.client.calls import Call, offered
+from eventlog.client.calls import Call, listed, offered
 from eventlog.client.repositories import Remote
 from eventlog.repositories.job_explain import JobExplanation
 from eventlog.repositories.job_rules import PENDING
@@ -45,11 +45,11 @@ COUNTS = Call("GET", "/api/jobs/counts", list[JobNumber])
 
 
 @offered(
-    enqueue=Call("POST", "/api/jobs", Job, NewJob, sends={"args": lambda args: args or {}}),
+    enqueue=Call("POST", "/api/jobs", Job, NewJob, sends={"args": lambda args: {} if args is None else args}),
     enqueue_many=Call(
         "POST", "/api/jobs/batch", JobIds, NewJobs, sends={"jobs": list}, gives=lambda sent: sent.job_ids
     ),
-    claim=Call("POST", "/api/jobs/claim", list[Job], Claim),
+    claim=Call("POST", "/api/jobs/claim", list[Job], Claim, sends={"queues": listed, "kinds": listed}),
     progress=Call("POST", f"{JOB}/progress", Job, Progress),
     complete=Call("POST", f"{JOB}/complete", Job, Completion, again=True),
     complete_and_claim=Call(
@@ -57,6 +57,7 @@ COUNTS = Call("GET", "/api/jobs/counts", list[JobNumber])
         f"{JOB}/complete-and-claim",
         SentDone,
         CompletionAndClaim,
+        sends={"queues": listed, "kinds": listed},
         gives=lambda sent: Done(sent.job, sent.claimed),
     ),
     fail=Call("POST", f"{JOB}/fail", Job, Failure),

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from eventlog.client.calls import Call, Server
+from eventlog.client.calls import Call, Server, listed
 from eventlog.errors import InvalidQuery, ProjectionFailed, ProjectionPinned
 from eventlog.log import EventLog
 from eventlog.projection.discovery import installed
@@ -103,11 +103,11 @@ class RemoteProjections(Projections):
 
     def _command(self, call: Call, names: Iterable[str] | None, **given: Any) -> None:
         self._log.check_writable()
-        self._server.ask(call, {"names": _listed(names), **given})
+        self._server.ask(call, {"names": listed(names), **given})
 
     def diff(self, first: Version, last: Version, names: Iterable[str] | None = None) -> Iterator[RowDiff]:
         """See `Projections.diff`. Raises InvalidQuery behind the first 10,000 rows: a server gives no more."""
-        given = {"first": self.version(first), "last": self.version(last), "names": _listed(names)}
+        given = {"first": self.version(first), "last": self.version(last), "names": listed(names)}
         found: list[SentDiff] = self._server.ask(DIFF, {**given, "limit": MOST_DIFFERENCES})
         for one in found:
             yield RowDiff(*msgspec.structs.astuple(one))
@@ -123,9 +123,5 @@ class RemoteProjections(Projections):
 
     def verify(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> list[Difference]:
         """See `Projections.verify`."""
-        found: list[SentDifference] = self._server.ask(VERIFY, {"names": _listed(names)})
+        found: list[SentDifference] = self._server.ask(VERIFY, {"names": listed(names)})
         return [Difference(*msgspec.structs.astuple(one)) for one in found]
-
-
-def _listed(names: Iterable[str] | None) -> list[str] | None:
-    return None if names is None else [names] if isinstance(names, str) else list(names)

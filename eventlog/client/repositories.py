@@ -24,9 +24,8 @@ from eventlog.repositories.runs import Comparison, Said
 from eventlog.repositories.schedules import Fired, SchedulesRepository
 from eventlog.repositories.statistics import JobStatistics, RunStatistics, StatisticsRepository
 from eventlog.repositories.workers import QueuesRepository, QueueState, WorkersRepository
-from eventlog.wire import By as Who
-from eventlog.wire import Comparison as SentComparison
 from eventlog.wire import (
+    Beat,
     Limit,
     Loss,
     NewProject,
@@ -41,6 +40,8 @@ from eventlog.wire import (
     SaidOutput,
     Told,
 )
+from eventlog.wire import By as Who
+from eventlog.wire import Comparison as SentComparison
 from projections.projects import Project
 from projections.run_journals import RunArtifact, RunMetric
 from projections.runs import Run
@@ -159,6 +160,7 @@ class RemoteQueues(Remote, QueuesRepository):
         sends={"lock_path": lambda path: None},  # it means nothing on another machine
         gives=lambda worker: worker.worker_id,
     ),
+    beat=Call("POST", f"{WORKER}/beat", Beat, again=True, gives=lambda beat: beat.alive),
     stop=Call("POST", f"{WORKER}/stop", body=Reason),
     lost=Call("POST", f"{WORKER}/lost", Told, Loss, gives=lambda told: told.told),
     list=Call("GET", "/api/workers", list[Worker], pages=True),

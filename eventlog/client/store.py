@@ -11,11 +11,8 @@ from eventlog.client.calls import Call, Server
 from eventlog.client.connection import Connection
 from eventlog.client.faults import needs_the_log
 from eventlog.client.reader import RemoteReader
-from eventlog.errors import NotFound
 from eventlog.store.base import Durability, Head
-from eventlog.wire import Beat
 
-BEAT = Call("POST", "/api/workers/{worker_id}/beat", Beat, again=True)
 SILENCES = Call("GET", "/api/workers/silences", dict[str, int])
 
 
@@ -41,13 +38,6 @@ class RemoteStore:
     def change_counter(self) -> object:
         """The head: one small request."""
         return RemoteReader(self._server).head()
-
-    def beat(self, worker_id: str, *, first: bool = False) -> bool:
-        """Say that a worker lives; False: it was taken for lost."""
-        try:
-            return first or bool(self._server.ask(BEAT, {"worker_id": worker_id}).alive)
-        except NotFound:
-            return False
 
     def silences(self) -> dict[str, int]:
         """How long ago each worker said that it lives, µs by the clock of the database."""

@@ -8,14 +8,14 @@ import tests.projections.test_projects
 import tests.projections.test_runs
 from eventlog import Record
 from eventlog.app import Log
-from tests.client.support import contract
+from tests.client.support import WORDS, contract
 from tests.projections.reference import check_every_way
 
 globals().update(
     contract(
         "tests.projections.test_runs",
         without={
-            "test_an_update_needs_something_to_change_and_a_status_that_is_one": "a server says it in its own words",
+            "test_an_update_needs_something_to_change_and_a_status_that_is_one": WORDS,
             "test_any_later_event_of_a_lost_run_itself_brings_it_back": "it is about events alone",
         },
     )
