@@ -18,6 +18,7 @@ from eventlog.web.service import Service
 
 TOKEN = "a-token-of-the-tests"
 TRANSACTION = "it holds a transaction, which a server does not lend"
+SLOW = "it takes long, and a server adds nothing to it"
 WORDS = "a server refuses it in its own words"
 # Where a test stops the clock, the loop of the server goes on.
 freezegun.configure(extend_ignore_list=["asyncio"])

@@ -14,7 +14,6 @@ globals().update(
 globals().update(
     contract(
         "test_processes",
-        "test_four_processes_and_threads_number_their_runs_without_gaps_or_doubles",
         "test_forked_children_append_through_the_inherited_log_and_the_parent_goes_on",
         "test_a_forked_child_that_leaves_without_a_word_harms_nothing",
     )
