@@ -30,4 +30,4 @@ def uuid7() -> str:
 
 def floor_of(at_us: int) -> str:
     """Text above every id made up to this time, and below every one made a millisecond later or more."""
-    return str(uuid.UUID(int=(at_us // 1000 + 1) << 80))
+    return str(uuid.UUID(int=min(max(at_us // 1000 + 1, 0), 2**48 - 1) << 80))

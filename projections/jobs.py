@@ -140,11 +140,12 @@ def _started(row: Job, event: JobStarted, record: Record) -> Job:
         claimed_at=at,
         updated_at=record.occurred_at,
         started_at=at,
+        ended_at=None,
         attempt=event.attempt,
         token=record.position,
         worker_id=event.worker_id,
         lease_us=event.lease_us,
-        wait_us=at if row.ready_at is None else max(0, at - row.ready_at),
+        wait_us=0 if row.ready_at is None else max(0, at - max(row.ready_at, row.created_at)),
         run_us=None,
         progress_done=None,
         progress_total=None,
@@ -178,6 +179,7 @@ def _succeeded(row: Job, event: JobSucceeded, record: Record) -> Job:
     return replace(
         row,
         status="completed",
+        ready_at=None,
         claimed_at=None,
         ended_at=record.occurred_at,
         updated_at=record.occurred_at,
@@ -252,7 +254,11 @@ def _crashed(row: Job, event: JobCrashed, record: Record) -> Job:
 
 
 def _held(row: Job, event: JobHeld, record: Record) -> Job:
-    return replace(row, status="held", reason=event.reason, updated_at=record.occurred_at)
+    at = record.occurred_at
+    claimed_at = at if row.claimed_at is None else row.claimed_at
+    return replace(
+        row, status="held", ready_at=None, claimed_at=claimed_at, ended_at=None, reason=event.reason, updated_at=at
+    )
 
 
 def _cancel_requested(row: Job, event: JobCancelRequested, record: Record) -> Job:
@@ -270,7 +276,7 @@ def _expired(row: Job, event: JobExpired, record: Record) -> Job:
 def _changed(row: Job, event: JobChanged, record: Record) -> Job:
     return replace(
         row,
-        ready_at=row.ready_at if event.run_at is None else event.run_at,
+        ready_at=row.ready_at if event.run_at is None or row.status != "queued" else event.run_at,
         priority=row.priority if event.priority is None else event.priority,
         queue=row.queue if event.queue is None else event.queue,
         updated_at=record.occurred_at,

@@ -39,6 +39,7 @@ PAGE = 500
         "limit": ("jobs_queues:limit", "Limit how many jobs of a queue run at once."),
         "queues": ("jobs_queues:queues", "List queues: how much waits, runs and is held back."),
         "workers": ("jobs_queues:workers", "List those who do jobs."),
+        "check": ("jobs_check:check", "Fold the log and look for jobs with two owners or illegal states."),
         "watch": ("jobs_watch:watch", "Watch the queues: what waits, runs and fails."),
     },
 )

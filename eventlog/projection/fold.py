@@ -13,7 +13,7 @@ import msgspec
 from eventlog.codec import Codec
 from eventlog.committer import Refused
 from eventlog.errors import DecodeError
-from eventlog.events import UnknownEvent
+from eventlog.events import UnknownEvent, event_type
 from eventlog.projection.kinds import Contribution, Entity, Group, Journal, Retired, Rollup, in_table
 from eventlog.store.base import Key, Reader, Record, RecordRow, Selection, Values, Writer
 
@@ -212,6 +212,8 @@ def _plan_entity(
         begun = {keys[record.stream] for record, _ in items if record.version == 1}
         loaded = reader.load(entity.table, [(key,) for key in missing if key not in begun])
         known.update((key, loaded.get((key,))) for key in missing)
+        if entity.retires is not None and (gone := [key for key in missing if known[key] is None and key not in begun]):
+            known.update(_retired(reader, entity, gone, items[0][0].position - 1))
     before = {key: known[key] for key in keys.values() if key is not None}
     rows = before.copy()
     made.failure = evolve_all(entity, items, keys, rows)
@@ -230,6 +232,13 @@ def _plan_entity(
         changes.append((old, row))
     known.update(rows)
     return changes
+
+
+def _retired(reader: Reader, entity: Entity[Any], keys: Iterable[Any], to: int) -> dict[Any, Any]:
+    """Of keys without a row, those whose row was retired up to a position: no table tells them from new ones."""
+    assert entity.retires is not None  # noqa: S101
+    rows = reader.records_of(map(entity.stream_of, keys), to, (event_type(entity.retires),))
+    return {entity.key_of(row[1]): Retired(None) for row in rows}
 
 
 def _plan_journal(journal: Journal[Any], items: Sequence[Item], made: Plan) -> list[Change]:
@@ -262,7 +271,7 @@ def evolve_all(
                     raise DecodeError(event.problem)
                 row = get(key)
                 if retires is not None and (type(row) is Retired or type(event) is retires):
-                    rows[key] = row if row is None or type(row) is Retired else Retired(row)
+                    rows[key] = row if type(row) is Retired else Retired(row)
                 else:
                     rows[key] = evolve(row, event, record)
     except Exception as error:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from math import inf
 from typing import Literal
 
-from eventlog.errors import IllegalTransition
+import msgspec
+
+from eventlog.errors import IllegalTransition, InvalidInput
 from eventlog.events import Event
 from eventlog.events.jobs import (
     JobAttemptFailed,
@@ -13,9 +16,11 @@ from eventlog.events.jobs import (
     JobCrashed,
     JobFailed,
     JobHeld,
+    JobReleased,
     JobRequeued,
     JobRetryRequested,
     JobRetryScheduled,
+    JobSnoozed,
     JobStatus,
     RetryPolicy,
 )
@@ -51,7 +56,19 @@ def delay_us(job: Job, failed: int) -> int:
     except OverflowError:
         plain = policy.cap_us
     draw = int.from_bytes(sha256(f"{job.job_id}:{job.attempt}".encode()).digest()[:8]) / 2**64
-    return max(0, min(LONGEST_DELAY_US, round(plain * (1 + policy.jitter * (2 * draw - 1)))))
+    return max(0, round(min(LONGEST_DELAY_US, plain * (1 + policy.jitter * (2 * draw - 1)))))
+
+
+def policy_of(given: object) -> RetryPolicy:
+    """A policy, perhaps as a mapping. Raises InvalidInput for one that gives no delay."""
+    try:
+        policy = given if isinstance(given, RetryPolicy) else msgspec.convert(given, RetryPolicy)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"a job's retry_policy is a RetryPolicy: {error}") from error
+    numbers = (policy.base_us, policy.factor, policy.cap_us, policy.jitter)
+    if not all(isinstance(number, (int, float)) and 0 <= number < inf for number in numbers) or policy.jitter > 1:
+        raise InvalidInput(f"a retry policy's numbers are 0 or more, its jitter 0 to 1, not {policy!r}")
+    return policy
 
 
 def after_failure(job: Job, event: JobAttemptFailed, now: int, retry_at: int | None = None) -> list[Event]:
@@ -65,6 +82,13 @@ def after_failure(job: Job, event: JobAttemptFailed, now: int, retry_at: int | N
         return [event, JobFailed(reason="retries_exhausted")]
     delay = delay_us(job, failed) if retry_at is None else max(0, retry_at - now)
     return [event, JobRetryScheduled(run_at=now + delay, delay_us=delay)]
+
+
+def handed_back(job: Job, event: JobReleased | JobSnoozed) -> list[Event]:
+    """An attempt that is no failure, and what follows: the job waits, unless somebody cancelled it."""
+    if job.cancel_requested_by is not None:
+        return [event, JobCancelled(by=job.cancel_requested_by, reason="cancelled while it was handed back")]
+    return [event]
 
 
 def after_crash(job: Job, event: JobCrashed, now: int) -> list[Event]:

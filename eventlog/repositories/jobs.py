@@ -5,11 +5,14 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from eventlog.clock import now_us
+from eventlog.codec import Codec
 from eventlog.errors import Conflict, IllegalTransition, InvalidInput, KeyReused, NotFound
 from eventlog.events import Event
 from eventlog.events.jobs import (
@@ -34,9 +37,21 @@ from eventlog.ids import floor_of, uuid7
 from eventlog.log import Events, Tx
 from eventlog.projection.manager import Projections
 from eventlog.repositories.base import Repository
+from eventlog.repositories.job_check import Problem, check_jobs
 from eventlog.repositories.job_explain import JobExplainer, JobExplanation
-from eventlog.repositories.job_rules import ENDED, PENDING, STATUSES, Rung, after_crash, after_failure, refusal, retry
-from eventlog.store.base import MAX_POSITION, Durability, Filter, QueryReader, Record, Selection
+from eventlog.repositories.job_rules import (
+    ENDED,
+    PENDING,
+    STATUSES,
+    Rung,
+    after_crash,
+    after_failure,
+    handed_back,
+    policy_of,
+    refusal,
+    retry,
+)
+from eventlog.store.base import MAX_POSITION, Durability, Filter, Progress, QueryReader, Record, Selection
 from projections.job_attempts import JobAttempt
 from projections.job_attempts import projections as _attempts
 from projections.jobs import Job, enqueued
@@ -51,6 +66,7 @@ LEASE_US = 30_000_000
 TAIL = 4096
 MAX_AT_ONCE = 1000
 FOREVER = 2**62
+LEAST = -(2**63)
 T = TypeVar("T")
 Outcome = Literal["succeeded", "failed", "released", "snoozed", "cancelled"]
 
@@ -160,7 +176,7 @@ class JobsRepository(Repository):
         ``unique_key`` has not ended, or (``if_exists="return"``) returns that one.
         """
         try:
-            new = NewJob(kind=kind, args=args or {}, **options)
+            new = NewJob(kind=kind, args={} if args is None else args, **options)
         except TypeError as error:
             raise InvalidInput(f"a job is {', '.join(NewJob.__struct_fields__)}: {error}") from error
         event = _enqueued(new)
@@ -171,7 +187,11 @@ class JobsRepository(Repository):
             return enqueued(job_id, event, at)
 
         def work(desk: _Desk) -> Job:
-            return desk.row(_enqueue(desk, job_id, new, event, if_exists=if_exists))
+            first = _enqueue(desk, job_id, new, event, if_exists=if_exists)
+            job = desk.find(first)
+            if job is None:
+                raise Conflict(f"the key {new.key!r} was used for job {first}, which was purged", job_id=first)
+            return job
 
         return self._decide(work, durability)
 
@@ -180,7 +200,8 @@ class JobsRepository(Repository):
         log = self._log
         events = [(uuid7(), new, _enqueued(new)) for new in jobs]
         plain = [(job_id, event) for job_id, new, event in events if new.key is None and new.unique_key is None]
-        prepared = [log.prepare(f"job-{job_id}", event, expect=0) for job_id, event in plain]
+        at = now_us()  # one for all: those with keys and those without stay in their order
+        prepared = [log.prepare(f"job-{job_id}", event, expect=0, occurred_at=at) for job_id, event in plain]
 
         def work(tx: Tx) -> builtins.list[str]:
             tx.transaction.append_all(prepared)
@@ -188,7 +209,7 @@ class JobsRepository(Repository):
                 return [job_id for job_id, _ in plain]
             desk = _Desk(tx, self._tables)
             return [
-                job_id if new.key is None and new.unique_key is None else _enqueue(desk, job_id, new, event)
+                job_id if new.key is None and new.unique_key is None else _enqueue(desk, job_id, new, event, at)
                 for job_id, new, event in events
             ]
 
@@ -211,14 +232,21 @@ class JobsRepository(Repository):
         ``queues``: all that have jobs, when None; ``kinds``: only those, the others are left alone. Whoever is silent
         for longer than ``lease_us`` may lose them. Where nothing waits nobody is kept from writing.
         """
-        wish = _Wish(worker_id, queues, kinds, _between(limit, 1, MAX_AT_ONCE, "limit"), lease_us)
+        wish = _wish(worker_id, queues, kinds, _between(limit, 1, MAX_AT_ONCE, "limit"), lease_us)
+        log = self._log
         self._fresh(JOBS)
-        with self._log.reader() as reader:
+        if not self._tables.inline:
+            self._fresh(QUEUES)
+        with log.reader() as reader:
             waits = _would_claim(reader, wish)
         if not waits:
             self._tables.require("jobs")
+            self._tables.require("queues")
             return []
-        return self._decide(lambda desk: _claim(desk, wish), durability)
+        while True:
+            claimed, more = self._decide(lambda desk: _claim(desk, wish), durability)
+            if claimed or not more:
+                return claimed
 
     # while it runs, and how it ends
 
@@ -252,12 +280,12 @@ class JobsRepository(Repository):
         durability: Durability = "full",
     ) -> Done:
         """`complete`, and in the same transaction `claim` up to ``limit`` others."""
-        wish = _Wish(worker_id, queues, kinds, _between(limit, 0, MAX_AT_ONCE, "limit"), lease_us)
+        wish = _wish(worker_id, queues, kinds, _between(limit, 0, MAX_AT_ONCE, "limit"), lease_us)
 
         def work(desk: _Desk) -> tuple[Job | None, builtins.list[Job]]:
             if not _succeed(desk, job_id, token, result):
                 return None, []
-            claimed = _claim(desk, wish) if limit else []
+            claimed = _claim(desk, wish)[0] if limit else []
             return desk.row(job_id), claimed
 
         job, claimed = self._decide(work, durability)
@@ -287,6 +315,7 @@ class JobsRepository(Repository):
         retry_at: int | None = None,
     ) -> Job:
         """End an attempt as a failure: it is tried again by its policy (or at ``retry_at``), or has failed for good."""
+        _check_time(retry_at, "retry_at")
 
         def follow(job: Job) -> builtins.list[Event]:
             event = JobAttemptFailed(
@@ -308,39 +337,43 @@ class JobsRepository(Repository):
             job_id,
             token,
             "released",
-            lambda job: [
+            lambda job: handed_back(
+                job,
                 JobReleased(
                     attempt=job.attempt, worker_id=job.worker_id or "", duration_us=_duration(job), run_at=now_us()
-                )
-            ],
+                ),
+            ),
         )
 
     def snooze(self, job_id: str, token: int, until: int) -> Job:
         """Hand a job back to be run at a later time (µs); the attempt is no failure."""
+        _check_time(until, "until")
         return self._end(
             job_id,
             token,
             "snoozed",
-            lambda job: [
-                JobSnoozed(attempt=job.attempt, worker_id=job.worker_id or "", duration_us=_duration(job), until=until)
-            ],
+            lambda job: handed_back(
+                job,
+                JobSnoozed(attempt=job.attempt, worker_id=job.worker_id or "", duration_us=_duration(job), until=until),
+            ),
         )
 
     def stopped(self, job_id: str, token: int) -> Job:
         """End an attempt that was stopped because somebody cancelled the job."""
-        return self._end(
-            job_id,
-            token,
-            "cancelled",
-            lambda job: [
+
+        def follow(job: Job) -> builtins.list[Event]:
+            if job.cancel_requested_by is None:
+                raise refusal(job, "cancelled", "nobody asked for it")
+            return [
                 JobCancelled(
-                    by=job.cancel_requested_by or "",
+                    by=job.cancel_requested_by,
                     attempt=job.attempt,
                     worker_id=job.worker_id,
                     duration_us=_duration(job),
                 )
-            ],
-        )
+            ]
+
+        return self._end(job_id, token, "cancelled", follow)
 
     def _end(
         self,
@@ -423,6 +456,8 @@ class JobsRepository(Repository):
         def work(desk: _Desk) -> Job:
             job = desk.row(job_id)
             if events := retry(job, now_us(), by, reset_failures=reset_failures, force=force):
+                if job.status in ENDED and job.unique_key is not None and (other := _holder(desk, job.unique_key)):
+                    raise _taken(other)
                 desk.append(job_id, events)
             return desk.row(job_id)
 
@@ -440,6 +475,9 @@ class JobsRepository(Repository):
         """Give a job that waits another time, priority or queue."""
         if run_at is None and priority is None and queue is None:
             raise InvalidInput("say what to change: run_at, priority or queue")
+        _check_time(run_at, "run_at")
+        if queue is not None:
+            _named("job's queue", queue)
 
         def work(desk: _Desk) -> Job:
             job = desk.row(job_id)
@@ -465,18 +503,18 @@ class JobsRepository(Repository):
         self, ended_before: int, statuses: Sequence[str] = ENDED, *, reason: str = "retention", dry_run: bool = False
     ) -> int:
         """Take all jobs out of the tables that ended before a time (µs); returns how many."""
+        statuses = (statuses,) if isinstance(statuses, str) else statuses
         _check_statuses(statuses)
+        _between(ended_before, LEAST, -LEAST - 1, "ended_before")
         if wrong := [status for status in statuses if status not in ENDED]:
             raise InvalidInput(f"only jobs that ended are purged, not those {wrong[0]}")
         table = self._fresh(JOBS)
         count = 0
-        for status in statuses:
-            # Ids sort by the time at which they were made, and no job ended before that.
-            where = (
-                Filter("status", "=", status),
-                Filter("job_id", "<", floor_of(ended_before)),
-                Filter("ended_at", "<", ended_before),
-            )
+        # Ids sort by the time at which they were made, and no job ended before that. Those of the future are not ours.
+        made_before = floor_of(ended_before)
+        ids = (Filter("job_id", "<", made_before), Filter("job_id", ">=", max(made_before, floor_of(now_us()))))
+        for status, id_range in product(statuses, ids):
+            where = (Filter("status", "=", status), id_range, Filter("ended_at", "<", ended_before))
             if dry_run:
                 with self._log.reader() as reader:
                     count += reader.count(table, where)
@@ -566,7 +604,7 @@ class JobsRepository(Repository):
             found = [
                 job
                 for mark in _MARKS[:2]
-                for job in reader.select(table, [Filter(mark, ">", -FOREVER)], order=("job_id",))
+                for job in reader.select(table, [Filter(mark, ">=", LEAST)], order=("job_id",))
             ]
         return sorted(found, key=lambda job: job.job_id)
 
@@ -603,8 +641,12 @@ class JobsRepository(Repository):
         """Every job whose attempt is under way, the oldest attempt first."""
         table = self._fresh(JOBS)
         with self._source.reader() as reader:
-            where = [Filter("claimed_at", ">", -FOREVER), Filter("status", "=", "processing")]
+            where = [Filter("claimed_at", ">=", LEAST), Filter("status", "=", "processing")]
             return reader.select(table, where, order=("claimed_at", "job_id"))
+
+    def check(self, progress: Progress | None = None) -> builtins.list[Problem]:
+        """Everything in the events of jobs that cannot have happened, such as two owners; see `job_check`."""
+        return check_jobs(self._source, progress)
 
     # in a transaction
 
@@ -629,23 +671,53 @@ class _Wish(NamedTuple):
     lease_us: int
 
 
+def _wish(
+    worker_id: str, queues: Sequence[str] | None, kinds: Sequence[str] | None, limit: int, lease_us: int
+) -> _Wish:
+    if limit:
+        _named("worker's id", worker_id)
+    return _Wish(worker_id, _names(queues), _names(kinds), limit, _between(lease_us, 0, FOREVER, "lease_us"))
+
+
+def _names(names: Sequence[str] | None) -> Sequence[str] | None:
+    """Each once: what is read twice before it is written would be claimed twice."""
+    if names is None:
+        return None
+    found = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else (names,)
+    if wrong := [name for name in found if not isinstance(name, str)]:
+        raise InvalidInput(f"queues and kinds are names, not {wrong[0]!r}")
+    return tuple(dict.fromkeys(found))
+
+
 def _enqueue(
-    desk: _Desk, job_id: str, new: NewJob, event: JobEnqueued, if_exists: Literal["raise", "return"] = "raise"
+    desk: _Desk,
+    job_id: str,
+    new: NewJob,
+    event: JobEnqueued,
+    at: int | None = None,
+    if_exists: Literal["raise", "return"] = "raise",
 ) -> str:
     """Enqueue a job that may be there already; returns its id."""
     if new.key is not None and (first := _first_of(desk.tx, new.key, event)) is not None:
         return first
-    if new.unique_key is not None:
-        desk.settle()
-        where = [Filter("unique_key", "=", new.unique_key), Filter("status", "in", PENDING)]
-        for other in desk.reader.select(JOBS.table, where, limit=1):
-            if if_exists == "return":
-                return str(other.job_id)
-            raise Conflict(
-                f"job {other.job_id} has the unique key {new.unique_key!r} and is {other.status}", job_id=other.job_id
-            )
-    desk.append(job_id, event, expect=0, key=new.key)
+    if new.unique_key is not None and (other := _holder(desk, new.unique_key)) is not None:
+        if if_exists == "return":
+            return other.job_id
+        raise _taken(other)
+    desk.append(job_id, event, expect=0, key=new.key, occurred_at=at)
     return job_id
+
+
+def _holder(desk: _Desk, unique_key: str) -> Job | None:
+    """The job with this unique key that has not ended."""
+    desk.settle()
+    where = [Filter("unique_key", "=", unique_key), Filter("status", "in", PENDING)]
+    found: list[Job] = desk.reader.select(JOBS.table, where, limit=1)
+    return found[0] if found else None
+
+
+def _taken(job: Job) -> Conflict:
+    return Conflict(f"job {job.job_id} has the unique key {job.unique_key!r} and is {job.status}", job_id=job.job_id)
 
 
 def _would_claim(reader: QueryReader, wish: _Wish) -> bool:
@@ -657,9 +729,11 @@ def _would_claim(reader: QueryReader, wish: _Wish) -> bool:
     return False
 
 
-def _claim(desk: _Desk, wish: _Wish) -> builtins.list[Job]:
+def _claim(desk: _Desk, wish: _Wish) -> tuple[builtins.list[Job], bool]:
+    """The jobs, and whether so many were found expired that others have their turn before more is looked for."""
     now = now_us()
     claimed: list[str] = []
+    expired = 0
     for queue in _queues(desk.reader, wish.queues):
         room = wish.limit - len(claimed)
         held = desk.queue(queue)
@@ -668,30 +742,36 @@ def _claim(desk: _Desk, wish: _Wish) -> builtins.list[Job]:
         if held is not None and held.max_running is not None:
             desk.settle()
             room = min(room, held.max_running - _running(desk.reader, queue))
-        claimed += _claim_from(desk, queue, wish, room, now)
-        if len(claimed) == wish.limit:
+        mine, ended = _claim_from(desk, queue, wish, room, now)
+        claimed += mine
+        expired += ended
+        if len(claimed) == wish.limit or expired >= MAX_AT_ONCE:
             break
-    return [desk.row(job_id) for job_id in claimed]
+    return [desk.row(job_id) for job_id in claimed], expired >= MAX_AT_ONCE
 
 
-def _claim_from(desk: _Desk, queue: str, wish: _Wish, room: int, now: int) -> builtins.list[str]:
+def _claim_from(desk: _Desk, queue: str, wish: _Wish, room: int, now: int) -> tuple[builtins.list[str], int]:
+    """The ids of the jobs that were claimed, and how many expired instead."""
     claimed: list[str] = []
-    while len(claimed) < room:
-        found = _ready(desk.reader, queue, wish.kinds, now, room - len(claimed))
+    expired = 0
+    while len(claimed) < room and expired < MAX_AT_ONCE:
+        before = expired
+        found = _ready(desk.reader, queue, wish.kinds, now, MAX_AT_ONCE if expired else room - len(claimed))
         desk.knows(found)
-        expired = 0
         for job in found:
             if job.expires_at is not None and job.expires_at < now:
                 desk.append(job.job_id, JobExpired())
                 expired += 1
+            elif len(claimed) == room:
+                break
             else:
                 event = JobStarted(attempt=job.attempt + 1, worker_id=wish.worker_id, lease_us=wish.lease_us)
                 desk.append(job.job_id, event, occurred_at=now)
                 claimed.append(job.job_id)
-        if not expired:
+        if expired == before:
             break
         desk.settle()
-    return claimed
+    return claimed, expired
 
 
 def _succeed(desk: _Desk, job_id: str, token: int, result: Any) -> bool:
@@ -710,7 +790,7 @@ def _is_owned(desk: _Desk, job: Job, token: int, outcome: Outcome | None = None,
     """Whether a claim is the job's present one; what an older one says about the end is kept as evidence."""
     if job.status == "processing" and job.token == token:
         return True
-    given = isinstance(token, int) and 0 < token <= MAX_POSITION
+    given = type(token) is int and 0 < token <= MAX_POSITION
     where = Selection(streams=(f"job-{job.job_id}",))
     rows = desk.tx.reader.records(token - 1, token, where) if given else []
     if not rows or rows[0][3] != "job.started":
@@ -743,7 +823,7 @@ def tally_of(reader: QueryReader, by: Sequence[str], where: Sequence[Filter] = (
         if wanted & set(_MARKED[mark]):
             # Where the mark says it all, the index alone is counted.
             rest = [one for one in where if one.column != "status" or not wanted >= set(_MARKED[mark])]
-            rows += reader.totals(JOBS.table, by, ("*",), [*rest, Filter(mark, ">", -FOREVER)])
+            rows += reader.totals(JOBS.table, by, ("*",), [*rest, Filter(mark, ">=", LEAST)])
     tally: dict[tuple[Any, ...], int] = {}
     for row in rows:
         if row[-1]:
@@ -757,14 +837,14 @@ def _queues(reader: QueryReader, queues: Sequence[str] | None) -> Iterator[str]:
         yield from queues
         return
     order = ("queue", "priority", "ready_at", "job_id")
-    where = [Filter("ready_at", ">", -FOREVER)]
+    where = [Filter("ready_at", ">=", LEAST)]
     while first := reader.select(JOBS.table, where, order=order, limit=1):
         yield first[0].queue
-        where = [Filter("queue", ">", first[0].queue), Filter("ready_at", ">", -FOREVER)]
+        where = [Filter("queue", ">", first[0].queue), Filter("ready_at", ">=", LEAST)]
 
 
 def _running(reader: QueryReader, queue: str) -> int:
-    where = (Filter("claimed_at", ">", -FOREVER), Filter("status", "=", "processing"), Filter("queue", "=", queue))
+    where = (Filter("claimed_at", ">=", LEAST), Filter("status", "=", "processing"), Filter("queue", "=", queue))
     return reader.count(JOBS.table, where)
 
 
@@ -775,7 +855,7 @@ def _ready(reader: QueryReader, queue: str, kinds: Sequence[str] | None, now: in
         where.append(Filter("kind", "in", tuple(kinds)))
     order = ("priority", "ready_at", "job_id")
     # As they stand in the index: mostly the first ones can run.
-    first = reader.select(JOBS.table, [*where, Filter("ready_at", ">", -FOREVER)], order=order, limit=limit)
+    first = reader.select(JOBS.table, [*where, Filter("ready_at", ">=", LEAST)], order=order, limit=limit)
     found = [job for job in first if job.ready_at <= now]
     if len(found) == len(first):
         return found
@@ -785,7 +865,7 @@ def _ready(reader: QueryReader, queue: str, kinds: Sequence[str] | None, now: in
     while len(found) < limit:
         mine = [*where, Filter("priority", "=", priority), Filter("ready_at", "<=", now)]
         found += reader.select(JOBS.table, mine, order=order[1:], limit=limit - len(found))
-        later = [*where, Filter("priority", ">", priority), Filter("ready_at", ">", -FOREVER)]
+        later = [*where, Filter("priority", ">", priority), Filter("ready_at", ">=", LEAST)]
         following = reader.select(JOBS.table, later, order=order, limit=1)
         if not following:
             break
@@ -794,11 +874,19 @@ def _ready(reader: QueryReader, queue: str, kinds: Sequence[str] | None, now: in
 
 
 def _enqueued(new: NewJob) -> JobEnqueued:
-    for what, name in (("kind", new.kind), ("queue", new.queue)):
-        if not name or len(name) > 200 or not name.isprintable():
-            raise InvalidInput(f"a job's {what} is 1 to 200 printable characters, not {name[:80]!r}")
-    if new.max_retries < 0 or new.max_crashes < 1:
-        raise InvalidInput("max_retries is at least 0, max_crashes at least 1")
+    _named("job's kind", new.kind)
+    _named("job's queue", new.queue)
+    for what in ("unique_key", "parent_job_id", "batch_id", "schedule"):
+        if (name := getattr(new, what)) is not None:
+            _named(f"job's {what}", name)
+    if not isinstance(new.args, dict):
+        raise InvalidInput(f"a job's args are a dict, not {type(new.args).__name__}")
+    _between(new.max_retries, 0, FOREVER, "max_retries")
+    _between(new.max_crashes, 1, FOREVER, "max_crashes")
+    if new.timeout_us is not None:
+        _between(new.timeout_us, 1, FOREVER, "timeout_us")
+    for what in ("run_at", "expires_at"):
+        _check_time(getattr(new, what), what)
     return JobEnqueued(
         kind=new.kind,
         queue=new.queue,
@@ -808,7 +896,7 @@ def _enqueued(new: NewJob) -> JobEnqueued:
         expires_at=new.expires_at,
         max_retries=new.max_retries,
         max_crashes=new.max_crashes,
-        retry_policy=new.retry_policy,
+        retry_policy=policy_of(new.retry_policy),
         timeout_us=new.timeout_us,
         on_crash=new.on_crash,
         unique_key=new.unique_key,
@@ -824,8 +912,10 @@ def _first_of(tx: Tx, key: str, event: JobEnqueued) -> str | None:
     if row is None:
         return None
     first = Record(*row).event
-    again = isinstance(first, JobEnqueued) and msgspec.structs.replace(event, run_at=first.run_at) == first
-    if not again:
+    if isinstance(first, JobEnqueued):
+        # As it would be read: a tuple is a list then. Times that count from now differ at each call.
+        again = Codec.default.encode(replace(event, run_at=first.run_at, expires_at=first.expires_at))[4]
+    if not isinstance(first, JobEnqueued) or again != first:
         raise KeyReused(key, row[0])
     return row[1][4:]
 
@@ -848,6 +938,16 @@ def _between(number: int, low: int, high: int, what: str) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
         raise InvalidInput(f"{what} is {low} to {high}, not {number!r}")
     return number
+
+
+def _check_time(at: int | None, what: str) -> None:
+    if at is not None:
+        _between(at, -MAX_POSITION, MAX_POSITION, what)
+
+
+def _named(what: str, name: object) -> None:
+    if not isinstance(name, str) or not name or len(name) > 200 or not name.isprintable():
+        raise InvalidInput(f"a {what} is 1 to 200 printable characters, not {str(name)[:80]!r}")
 
 
 def _checked(job_id: str) -> str:
@@ -883,7 +983,7 @@ def _by_mark(status: str | Sequence[str] | None) -> builtins.list[builtins.list[
     parts = []
     for mark, those in _MARKED.items():
         mine = [one for one in those if one in wanted]
-        parts += [[Filter(mark, ">", -FOREVER), Filter("status", "=", one)] for one in mine]
+        parts += [[Filter(mark, ">=", LEAST), Filter("status", "=", one)] for one in mine]
     return parts
 
 

@@ -121,13 +121,13 @@ class QueuesRepository(Repository):
 
     def limit(self, queue: str, max_running: int | None, by: str = "api") -> QueueState:
         """Let at most so many of a queue's jobs run at once, over all workers; None: any number."""
-        if max_running is not None and (isinstance(max_running, bool) or max_running < 0):
+        if max_running is not None and (type(max_running) is not int or max_running < 0):
             raise InvalidInput(f"a queue's limit is 0 or more, or None, not {max_running!r}")
         return self._tell(queue, QueueLimited(by=by, limit=max_running))
 
     def _tell(self, queue: str, event: Event) -> QueueState:
-        if not queue or len(queue) > 200 or not queue.isprintable():
-            raise InvalidInput(f"a queue's name is 1 to 200 printable characters, not {queue[:80]!r}")
+        if not isinstance(queue, str) or not queue or len(queue) > 200 or not queue.isprintable():
+            raise InvalidInput(f"a queue's name is 1 to 200 printable characters, not {str(queue)[:80]!r}")
         self._before_command("queues").append(f"queue-{queue}", event)
         return self.get(queue)
 

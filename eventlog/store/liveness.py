@@ -20,6 +20,9 @@ class Liveness(ABC):
     """`eventlog.store.base.Store`'s methods about workers, in short transactions by this machine's clock."""
 
     @abstractmethod
+    def translate(self, error: BaseException) -> BaseException: ...
+
+    @abstractmethod
     def reader(self) -> AbstractContextManager[Any]: ...
 
     @abstractmethod
@@ -52,6 +55,6 @@ class Liveness(ABC):
             rows: int = writer.execute(sql, values).rowcount
         except BaseException as error:
             self.rollback(writer, error)
-            raise
+            raise self.translate(error) from error
         self.commit(writer, None)
         return rows

@@ -337,6 +337,17 @@ def test_the_configuration_of_a_server_is_shown_without_its_token(monkeypatch: p
     assert "http://localhost:8411" in shown and "***" in shown and "my-own-secret" not in shown
 
 
+def test_pages_of_runs_follow_each_other_in_whichever_order(
+    log: Log, served: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        served.runs.start(f"{number}", started_at=1_000_000 * (number % 3 + 1))
+    monkeypatch.setattr("eventlog.client.calls.MOST_ROWS", 2)
+    for filters in ({}, {"from_at": 0}, {"to_at": 3_000_000}, {"from_at": 0, "offset": 1}):
+        assert log.runs.list(**filters, limit=None) == served.runs.list(**filters, limit=None)
+        assert log.runs.list(**filters, limit=3) == served.runs.list(**filters, limit=3)
+
+
 def test_reading_goes_on_where_a_page_ends(log: Log, served: Log) -> None:
     served.append("note-1", notes(450))
     assert len(log.runs.list()) == 0

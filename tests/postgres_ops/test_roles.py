@@ -13,6 +13,8 @@ from click.testing import Result
 
 import eventlog
 from eventlog.errors import EventLogError, LogReadOnly
+from eventlog.events.workers import WorkerStarted
+from eventlog.repositories.jobs import NewJob
 from tests.helpers import Noted, assert_whole, notes
 from tests.postgres_ops.support import execute, fresh_database, fresh_name, programs, run, run_json, url
 from tests.projections.things import THING_EVENTS, everything, fill
@@ -130,7 +132,7 @@ def test_doing_it_again_is_harmless_and_takes_in_a_new_projection(site: Site) ->
     for _ in range(2):
         site.roles(*site.logins())
     owners = site.owners()
-    for table in ("events", "log_head", "eventlog_migrations", "projections"):
+    for table in ("events", "log_head", "eventlog_migrations", "projections", "worker_liveness"):
         assert owners.pop(table) == "owner"
     assert set(owners.values()) == {"writer"}
     with eventlog.open(site["ann"], extra_projections=everything(), events=THING_EVENTS) as log:
@@ -211,6 +213,23 @@ def test_two_writers_rebuild_each_other_s_tables(site: Site) -> None:
     assert {owner for table, owner in site.owners().items() if table.startswith("run")} == {"writer"}
 
 
+def test_a_writer_works_off_jobs_and_says_that_it_lives(site: Site) -> None:
+    with eventlog.open(site["ann"]) as ann, eventlog.open(site["bob"]) as bob:
+        worker = ann.workers.start(WorkerStarted(host="h"))
+        made = ann.jobs.enqueue_many([NewJob(kind="work") for _ in range(3)])
+        (job,) = ann.jobs.claim(worker)
+        assert ann.workers.beat(worker)
+        (lost, *_) = bob.jobs.claim("bob", limit=2)
+        assert job.job_id == made[0] and lost.job_id == made[1]
+        ann.jobs.complete(job.job_id, job.token or 0)
+        bob.jobs.crash([(lost.job_id, lost.token or 0)], "lease_expired", "silent")
+        assert set(bob.workers.silences()) == {worker}
+        assert bob.workers.lost(worker, "process_gone", "pid 7 is gone")
+        assert not ann.workers.beat(worker)
+        assert ann.jobs.purge(2**52) == 1
+        assert bob.jobs.check() == ann.projections.verify() == []
+
+
 FORBIDDEN = (
     "UPDATE events SET actor = 'x'",
     "DELETE FROM events",
@@ -230,6 +249,8 @@ FORBIDDEN = (
     "DELETE FROM log_head",
     "DROP TABLE projections",
     "TRUNCATE projections",
+    "DROP TABLE worker_liveness",
+    "TRUNCATE worker_liveness",
 )
 
 
@@ -307,12 +328,33 @@ def test_a_reader_goes_on_reading_after_a_writer_s_rebuild(site: Site) -> None:
         assert log.projections.verify() == []
 
 
+def test_a_reader_sees_who_lives_and_beats_for_nobody(site: Site) -> None:
+    with eventlog.open(site["bob"]) as bob, eventlog.open(site["rita"]) as rita:
+        worker = bob.workers.start(WorkerStarted())
+        bob.jobs.enqueue("work", queue="seen")
+        assert worker in rita.workers.silences()
+        assert rita.jobs.count(queue="seen") == 1
+        for command in (
+            lambda: rita.workers.beat(worker),
+            lambda: rita.store.forget_workers([worker]),
+            lambda: rita.jobs.claim("rita", queues=["seen"]),
+            lambda: rita.jobs.enqueue("work"),
+        ):
+            with pytest.raises(LogReadOnly):
+                command()
+        assert worker in bob.workers.silences()
+        bob.workers.stop(worker)
+
+
 def test_a_reader_cannot_write(site: Site) -> None:
     refuses(
         site["rita"],
         "INSERT INTO events SELECT * FROM events",
         "DELETE FROM runs",
         "UPDATE projections SET position = 1",
+        "UPDATE worker_liveness SET beat_at = 1",
+        "INSERT INTO worker_liveness VALUES ('w', 1)",
+        "DELETE FROM worker_liveness",
         "SELECT * FROM log_head FOR UPDATE",
         "CREATE TABLE mine (x int)",
         "DROP TABLE runs",

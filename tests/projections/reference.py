@@ -19,7 +19,8 @@ Tables = dict[str, list[dict[str, Any]]]
 def tables_at_every_version(projections: Sequence[Projection], records: Iterable[Record]) -> list[Tables]:
     """The tables at versions 0, 1, 2 … of a history."""
     held: dict[str, dict[Any, Any]] = {one.name: {} for one in projections}
-    states = [_shown(projections, held)]
+    retired: dict[str, dict[Any, Any]] = {one.name: {} for one in projections}
+    states = [_shown(projections, held, retired)]
     for record in records:
         event = record.event
         for one in projections:
@@ -30,19 +31,29 @@ def tables_at_every_version(projections: Sequence[Projection], records: Iterable
                 if row is not None:
                     held[one.name][record.position] = row
             elif isinstance(one, Entity) and (key := one.key_of(record.stream)) is not None:
+                if key in retired[one.name]:
+                    continue
+                if type(event) is one.retires:
+                    retired[one.name][key] = held[one.name].pop(key, None)
+                    continue
                 row = one.evolve(held[one.name].get(key), event, record)
                 held[one.name].pop(key, None)
                 if row is not None:
                     held[one.name][key] = row
-        states.append(_shown(projections, held))
+        states.append(_shown(projections, held, retired))
     return states
 
 
-def _shown(projections: Sequence[Projection], held: dict[str, dict[Any, Any]]) -> Tables:
+def _shown(
+    projections: Sequence[Projection], held: dict[str, dict[Any, Any]], retired: dict[str, dict[Any, Any]]
+) -> Tables:
     tables: Tables = {}
     for one in projections:
         if isinstance(one, Rollup):
-            tables[one.name] = _sums(one, held[one.source].values())
+            rows = list(held[one.source].values())
+            if one.keeps_retired:
+                rows += [row for row in retired[one.source].values() if row is not None]
+            tables[one.name] = _sums(one, rows)
         else:
             tables[one.name] = [asdict(row) for _, row in sorted(held[one.name].items())]
     return tables
@@ -153,7 +164,7 @@ def _check_explained(log: Log, name: str) -> None:
         told = log.projections.explain(name, key)
         assert told.row == row
         if isinstance(member, Rollup):
-            assert told.sources
+            assert told.sources or member.keeps_retired
             continue
         built: dict[str, Any] = {}
         for step in told.steps:

@@ -13,6 +13,27 @@ from msgspec import UNSET
 import eventlog
 from eventlog import Append, Event, UnknownEvent
 from eventlog.app import Log
+from eventlog.events.jobs import (
+    JobAttemptFailed,
+    JobCancelled,
+    JobCancelRequested,
+    JobChanged,
+    JobCrashed,
+    JobEnqueued,
+    JobExpired,
+    JobFailed,
+    JobHeld,
+    JobLateResultDiscarded,
+    JobProgressed,
+    JobPurged,
+    JobReleased,
+    JobRequeued,
+    JobRetryRequested,
+    JobRetryScheduled,
+    JobSnoozed,
+    JobStarted,
+    JobSucceeded,
+)
 from eventlog.events.projects import ProjectAdded, ProjectDeleted, ProjectUpdated
 from eventlog.events.runs import (
     RunArtifactSaved,
@@ -78,6 +99,49 @@ ON_RUNS = st.tuples(
     RUN_STREAMS, st.one_of(RUN_EVENTS["started"], RUN_EVENTS["finished"], *RUN_EVENTS.values(), UNKNOWN), TIMES
 )
 ON_PROJECTS = st.tuples(st.sampled_from(["project-p", "project-q-1", "run-1"]), PROJECT_EVENTS, TIMES)
+AT = st.sampled_from([0, 5, HOUR, 2**40])
+SMALL_NUMBERS = st.integers(0, 2)
+DURATIONS = st.sampled_from([0, 1, 127, 10**6])
+ATTEMPT: dict[str, Any] = {"attempt": SMALL_NUMBERS, "worker_id": WORDS, "duration_us": DURATIONS}
+ENQUEUED = st.builds(
+    JobEnqueued,
+    kind=st.sampled_from(["k", "l"]),
+    queue=st.sampled_from(["q", "é\0"]),
+    args=SMALL,
+    run_at=st.none() | AT,
+    unique_key=st.none() | WORDS,
+    batch_id=st.none() | WORDS,
+)
+ENDS_OF_JOBS = st.one_of(
+    st.builds(JobSucceeded, result=st.none() | SMALL, **ATTEMPT),
+    st.builds(JobFailed, reason=st.just("crashed")),
+    st.builds(JobCancelled, by=WORDS, attempt=st.none() | SMALL_NUMBERS),
+    st.builds(JobExpired),
+)
+JOB_EVENTS = st.one_of(
+    ENQUEUED,
+    st.builds(JobStarted, attempt=SMALL_NUMBERS, worker_id=WORDS, lease_us=SMALL_NUMBERS),
+    ENDS_OF_JOBS,
+    st.builds(JobPurged),
+    st.one_of(
+        st.builds(JobProgressed, attempt=SMALL_NUMBERS, done=SMALL_NUMBERS),
+        st.builds(JobAttemptFailed, error_type=WORDS, **ATTEMPT),
+        st.builds(JobRetryScheduled, run_at=AT, delay_us=SMALL_NUMBERS),
+        st.builds(JobCrashed, rung=st.just("process_gone"), evidence=WORDS, **ATTEMPT),
+        st.builds(JobRequeued, attempt=SMALL_NUMBERS, reason=st.just("shutdown"), run_at=AT),
+        st.builds(JobHeld, reason=WORDS),
+        st.builds(JobReleased, run_at=AT, **ATTEMPT),
+        st.builds(JobSnoozed, until=AT, **ATTEMPT),
+        st.builds(JobCancelRequested, by=WORDS),
+        st.builds(JobRetryRequested, by=WORDS, run_at=AT, max_retries=SMALL_NUMBERS, reset_failures=st.booleans()),
+        st.builds(JobChanged, by=WORDS, run_at=st.none() | AT, queue=st.none() | st.just("r")),
+        st.builds(JobLateResultDiscarded, token=SMALL_NUMBERS, outcome=st.just("failed")),
+    ),
+)
+JOB_STREAMS = st.sampled_from(["job-a", "job-b", "job-b", "run-1"])
+JOB_HISTORIES = st.lists(
+    st.lists(st.tuples(JOB_STREAMS, JOB_EVENTS, TIMES), min_size=1, max_size=4), min_size=1, max_size=10
+)
 HISTORIES = st.lists(
     st.lists(st.one_of(ON_RUNS, ON_RUNS, ON_RUNS, ON_PROJECTS), min_size=1, max_size=3), min_size=1, max_size=12
 )
@@ -102,6 +166,7 @@ def check_statistics(log: Log, states: list[Tables]) -> None:
                 assert one.wall_us_total == sum(run["wall_us"] or 0 for run in mine)
 
 
+CHUNKS = st.lists(st.integers(1, 9), min_size=1, max_size=4)
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -115,6 +180,65 @@ def test_any_history_gives_the_same_tables_every_way(history: Any, chunks: list[
         for _ in range(3):
             check_diff(log, states, data.draw(version), data.draw(version))
         check_statistics(log, states)
+
+
+@settings(SLOW, max_examples=12)
+@given(JOB_HISTORIES, CHUNKS, st.data())
+def test_any_history_of_jobs_gives_the_same_tables_every_way(
+    history: Any, chunks: list[int], data: st.DataObject
+) -> None:
+    """Events in any order, purges in the middle of them, and whatever follows a purge."""
+    check_history_of_jobs(history, chunks, data)
+
+
+def check_history_of_jobs(history: Any, chunks: list[int], data: st.DataObject) -> None:
+    with eventlog.open(":memory:") as log:
+        write(log, history)
+        states = check_every_way(log, chunks=chunks)
+        version = st.integers(0, len(states) - 1)
+        for _ in range(3):
+            check_diff(log, states, data.draw(version), data.draw(version))
+        check_jobs(log, states[-1])
+
+
+def check_jobs(log: Log, state: Tables) -> None:
+    """However wrong a history is, each job is found where those of its state are looked for."""
+    jobs = state["jobs"]
+    for job in jobs:
+        marks = {"queued": "ready_at", "processing": "claimed_at", "held": "claimed_at"}
+        mark = marks.get(job["status"], "ended_at")
+        assert [name for name in ("ready_at", "claimed_at", "ended_at") if job[name] is not None] == [mark]
+    assert log.jobs.count() == len(jobs)
+    for status in ("queued", "processing", "held", "completed", "cancelled"):
+        mine = sorted(job["job_id"] for job in jobs if job["status"] == status)
+        assert log.jobs.count(status=status) == len(mine)
+        assert sorted(job.job_id for job in log.jobs.list(status=status)) == mine
+    assert {found.position for found in log.jobs.check()} <= set(range(1, log.head().position + 1))
+
+
+LIFE: list[Event] = [
+    JobEnqueued(kind="k", unique_key="u"),
+    JobStarted(attempt=1, worker_id="w", lease_us=1),
+    JobSucceeded(attempt=1, worker_id="w", duration_us=7),
+    JobPurged(),
+    JobLateResultDiscarded(token=2, outcome="failed"),
+    JobEnqueued(kind="l"),
+    JobPurged(),
+    JobStarted(attempt=2, worker_id="w", lease_us=1),
+]
+
+
+@pytest.mark.parametrize("first", [0, 2, 3, 5])
+def test_what_follows_a_purge_is_ignored_also_by_programs_that_have_not_seen_it(first: int, tmp_path: Path) -> None:
+    for step in LIFE[first:]:
+        with eventlog.open(tmp_path / "log.db") as log:
+            log.append_many([Append(stream="job-a", events=step), Append(stream="job-b", events=step)])
+    with eventlog.open(tmp_path / "log.db") as log:
+        assert log.jobs.count() == 0
+        states = check_every_way(log, chunks=[3, 1, 2])
+        for low in range(0, len(states), 3):
+            check_diff(log, states, low, len(states) - 1)
+            check_diff(log, states, len(states) - 1, low)
 
 
 THINGS = st.lists(

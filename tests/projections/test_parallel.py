@@ -19,6 +19,7 @@ from eventlog import Append
 from eventlog.app import Log
 from eventlog.codec import Upcaster
 from eventlog.errors import ProjectionFailed
+from eventlog.events.jobs import JobEnqueued, JobPurged, JobStarted, JobSucceeded
 from eventlog.events.projects import ProjectAdded, ProjectUpdated
 from eventlog.events.runs import RunFinished, RunMessageLogged, RunMetricLogged, RunStarted, RunTagged
 from eventlog.projection import parallel
@@ -102,6 +103,16 @@ def fill(path: Path, runs: int = 60) -> None:
                 ended = RunFinished(status="success", wall_us=number * 1000)
                 appends.append(Append(stream=stream, events=ended, occurred_at=number * 10**9 + 5))
         appends.append(Append(stream="project-a", events=ProjectUpdated(note="later")))
+        for number in range(1, runs + 1):
+            enqueued = JobEnqueued(kind=f"k{number % 3}", queue="é", args={"n": number}, priority=number % 2)
+            started = JobStarted(attempt=1, worker_id="w", lease_us=1)
+            appends.append(Append(stream=f"job-{number}", events=[enqueued, started], occurred_at=number * 10**9))
+            if number % 4:
+                done = JobSucceeded(attempt=1, worker_id="w", duration_us=number)
+                appends.append(Append(stream=f"job-{number}", events=done, occurred_at=number * 10**9 + 7))
+            if number % 4 == 2:
+                again = [JobPurged(), JobEnqueued(kind="again"), JobPurged()]
+                appends.append(Append(stream=f"job-{number}", events=again))
         log.append_many(appends)
 
 
@@ -142,6 +153,8 @@ def test_the_rows_are_those_of_a_rebuild_in_one_process(
         assert leftovers(log) == []
     assert in_one_process(path, monkeypatch) == made
     assert all(made[name] for name in ("projects", "runs", "run_metrics", "run_statistics", "run_durations"))
+    assert len(made["jobs"]) == 45
+    assert sum(row["jobs"] for row in made["job_statistics"]) == 60
 
 
 def test_progress_is_told_and_never_goes_back(tmp_path: Path, outcomes: list[bool]) -> None:

@@ -93,6 +93,7 @@ READS = {
     *("projections list", "projections status", "projections diff", "projections explain", "projections verify"),
     *("db status", "db check", "config show", "stats jobs"),
     *("jobs list", "jobs history", "jobs show", "jobs explain", "jobs queues", "jobs workers", "jobs watch"),
+    "jobs check",
 }
 QUERIES = {
     *("runs list", "runs show", "runs compare", "projects list", "projects show", "stats runs"),

@@ -9,7 +9,8 @@ import pytest
 from eventlog import Event
 from eventlog.errors import ProjectionError
 from eventlog.projection import Entity, Journal, Record, Rollup, Row
-from eventlog.projection.kinds import groups_of
+from eventlog.projection.fold import sum_up
+from eventlog.projection.kinds import Retired, groups_of, in_table
 
 
 class Made(Event, frozen=True, kw_only=True, tag="kind.made"):
@@ -115,6 +116,22 @@ def test_a_journal_begins_with_position() -> None:
 def test_a_rollup_ends_with_its_measures() -> None:
     with pytest.raises(ProjectionError, match="measures"):
         Rollup("sums", version=1, row=Sum, source="things", measures=("size",), contribute=contribute)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_retired_row_is_in_no_table_and_counts_where_that_is_kept(keeps: bool) -> None:
+    row, other = Thing(1, 5), Thing(1, 7)
+    assert in_table(row) is row
+    assert in_table(Retired(row)) is in_table(Retired(None)) is in_table(None) is None
+    sums = rollup(keeps_retired=keeps)
+    assert sums.counted(row) is row
+    assert sums.counted(Retired(row)) is (row if keeps else None)
+    assert sums.counted(Retired(None)) is sums.counted(None) is None
+    history = [(None, row), (row, other), (other, Retired(other)), (None, Retired(None))]
+    expected = {(7,): [1]} if keeps else {}
+    assert {key: numbers for key, numbers in sum_up(sums, history, {}).items() if any(numbers)} == expected
+    back = [(after, before) for before, after in history[::-1]]
+    assert not any(map(any, sum_up(sums, history + back, {}).values()))
 
 
 def test_groups_are_roots_with_the_rollups_over_them() -> None:
