@@ -8,10 +8,9 @@ import pytest
 
 pytest.importorskip("tests.contract.jobs_support")
 
-from tests.contract.jobs_support import assert_sound
-
 from eventlog.app import Log
 from tests.client.support import WORDS, contract
+from tests.contract.jobs_support import assert_sound
 
 INSIDE = "it looks inside the log that the server has"
 WITHOUT = {
