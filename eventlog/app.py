@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from eventlog.codec import Codec, Upcaster
 from eventlog.errors import InvalidInput, LogReadOnly
@@ -99,17 +99,9 @@ class Log(EventLog):
 
     def job(self, kind: str, **options: Any) -> Callable[[Callable[..., Any]], JobFunction]:
         """Make a function do this log's jobs of a kind, ``@log.job("kind")``: see `eventlog.worker.job`."""
-        from eventlog.worker.handlers import by_kind, job
+        from eventlog.worker.handlers import register
 
-        decorate = job(kind, log=self, **options)
-
-        def register(function: Callable[..., Any]) -> JobFunction:
-            made = decorate(function)
-            by_kind([*self.handlers.values(), made])
-            self.handlers[kind] = made
-            return made
-
-        return register
+        return register(self, kind, **options)
 
     @cached_property
     def statistics(self) -> StatisticsRepository:
@@ -159,17 +151,21 @@ def open(
     create: bool = True,
     data_dir: str | os.PathLike[str] | None = None,
     timeout_s: float | None = None,
+    token_file: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Log:
     """Open a log, creating it when it is not there.
 
-    ``target`` is a path, ``sqlite:///path``, ``:memory:``, ``postgresql://user@host/database``, or a file of JSON lines
-    (a path that ends in ``.jsonl``, ``jsonl:///path``); default: what variables and files say (`eventlog.config`), else
-    a SQLite file of this user.
+    ``target`` is a path, ``sqlite:///path``, ``:memory:``, ``postgresql://user@host/database``, a file of JSON lines (a
+    path that ends in ``.jsonl``, ``jsonl:///path``), or ``http://host:port`` of an `eventlog serve`, which gives a
+    `RemoteLog`: the same repositories and the same questions, without transactions. Default: what variables and files
+    say (`eventlog.config`), else a SQLite file of this user.
     ``projections``: kept in each append's transaction, only on demand, or not at all. ``data_dir`` holds ``result/``
     (default: ``$EVENTLOG_DATA_DIR``, else the file's folder; this user's, where the log is no file). ``timeout_s``: how
     long a writer waits for others (default: 10 s on a file, 15 s on a server, where it is also how long one that went
-    away is waited for).
+    away is waited for). ``token_file`` holds the token of an `eventlog serve` (default: ``$EVENTLOG_TOKEN``,
+    ``$EVENTLOG_TOKEN_FILE``, else the file of this user's own server on this machine); how the tables are kept, and
+    ``create``, are that server's to say.
     Projections that older code made are rebuilt, which takes a while on a long log: ``progress`` is told.
 
     Raises InvalidInput, LogMissing, NotALog, SchemaTooNew, UnsupportedFilesystem, DiskFull, Corrupt, LogBusy,
@@ -179,6 +175,22 @@ def open(
         raise InvalidInput("mode is 'rw' or 'r'; projections is 'inline', 'deferred' or 'off'")
     place = parse_target(target)
     writable = mode == "rw"
+    if place.remote is not None:
+        if tuple(extra_projections):
+            raise InvalidInput("the projections of a log behind a server are those of its server")
+        from eventlog.client.log import open_remote
+
+        remote = open_remote(
+            place.remote,
+            Codec(events, upcasters),
+            writable=writable,
+            data_dir=data_folder(data_dir, place),
+            token_file=token_file,
+            timeout_s=timeout_s,
+        )
+        return cast(Log, remote)
+    if token_file is not None:
+        raise InvalidInput("token_file is for a log behind a server: http://host:port")
     store = _open_store(place, writable=writable, create=create, timeout_s=timeout_s)
     try:
         folder = data_folder(data_dir, place)

@@ -104,7 +104,7 @@ class Codec:
             raise _too_large(tag, len(data))
         return tag, tag_bytes, schema, data, decoded
 
-    def _encode_unknown(self, event: UnknownEvent, schema: int = 1) -> Encoded:
+    def _encode_unknown(self, event: UnknownEvent) -> Encoded:
         _check_tag(event.tag)
         if not isinstance(event.data, Mapping):
             raise InvalidEvent(f"{event.tag}: the data of an event is a JSON object")
@@ -114,7 +114,7 @@ class Codec:
             raise _refusal(event.tag, event.data, error) from error
         if b"null" in data and (path := find_non_finite(event.data)):
             raise InvalidEvent(f"{event.tag}: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
-        return self.encode_raw(event.tag, schema, data)
+        return self.encode_raw(event.tag, event.schema, data)
 
     def encode_raw(self, tag: str, schema: int, data: bytes) -> Encoded:
         """JSON bytes from outside, kept byte for byte. Where the tag is known they must decode."""
@@ -143,7 +143,7 @@ class Codec:
         kind = self._by_tag.get(tag)
         try:
             if kind is None or schema > kind.schema:
-                return UnknownEvent(tag=tag, data=from_json(data))
+                return UnknownEvent(tag=tag, data=from_json(data), schema=schema)
             if schema == kind.schema:
                 return kind.decode(data)
             return self._upcast(kind, schema, data)

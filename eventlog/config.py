@@ -3,7 +3,8 @@
 The first of these that says anything: an explicit argument; ``EVENTLOG_URL``; ``DATABASE_URL``; then
 ``DATABASE_TYPE/HOST/PORT/NAME/USER/PASSWORD``, each in the place of the file's value; the file
 (`eventlog.config_file`); the defaults. A variable that is empty is as one that is not set. A URL is a whole address:
-nothing is mixed into it, but the pool's settings that a variable's URL does not have come from the file.
+nothing is mixed into it, but the pool's settings that a variable's URL does not have come from the file. The token of a
+server is the one in the file that its URL names, else ``EVENTLOG_TOKEN``, else in the file ``EVENTLOG_TOKEN_FILE``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import msgspec
 
 from eventlog.errors import InvalidInput
-from eventlog.place import MASK, MEMORY, Place, Secret
+from eventlog.place import MASK, MEMORY, Place, Remote, Secret
 from eventlog.url import OPTIONS, POOL_FIELDS, Settings, expanded, parse_target, parse_url, secret, server_of, setting
 
 Target = str | os.PathLike[str] | None
@@ -30,6 +31,7 @@ FIELDS = {
     "DATABASE_USER": "user",
     "DATABASE_PASSWORD": "password",
 }
+TOKEN, TOKEN_FILE = "EVENTLOG_TOKEN", "EVENTLOG_TOKEN_FILE"
 VARIABLES = ("EVENTLOG_URL", "DATABASE_URL", *FIELDS, "EVENTLOG_CONFIG")
 ARGUMENT, DEFAULT = "argument", "default"
 
@@ -117,13 +119,16 @@ def _told(variable: str, parse: Callable[[], Any]) -> Any:
 
 
 def _config(said: _Said, environ: Mapping[str, str]) -> Config:
+    if said.values["type"] == "http":
+        _hear_token(said, environ)
     values = said.values
-    if values["type"] == "postgresql":
+    if values["type"] == "http":
+        place = Place(remote=_remote(values, said.sources))
+        shown: dict[str, Any] = {name: values[name] for name in ("url", "token", "token_file") if name in values}
+    elif values["type"] == "postgresql":
         server = server_of(values)
         place = Place(server=server)
-        shown: dict[str, Any] = {
-            name: getattr(server, name) for name in ("host", "port", "database", "user", "password")
-        }
+        shown = {name: getattr(server, name) for name in ("host", "port", "database", "user", "password")}
         shown |= {name: values[name] for name in OPTIONS if name in values}
         shown |= {name: getattr(server.pool, field) for name, field in POOL_FIELDS.items()}
     else:
@@ -138,6 +143,20 @@ def _config(said: _Said, environ: Mapping[str, str]) -> Config:
         for name, value in shown.items()
     )
     return Config(place=place, settings=settings, unused=tuple(_unused(settings, environ)))
+
+
+def _hear_token(said: _Said, environ: Mapping[str, str]) -> None:
+    if "token_file" in said.values:
+        return
+    if token := environ.get(TOKEN):
+        said.add(f"variable {TOKEN}", {"token": Secret(token)})
+    elif file := environ.get(TOKEN_FILE):
+        said.add(f"variable {TOKEN_FILE}", {"token_file": file})
+
+
+def _remote(values: Settings, sources: Mapping[str, str]) -> Remote:
+    told = "token_file" in values and sources["token_file"] != f"variable {TOKEN_FILE}"
+    return Remote(url=values["url"], token=values.get("token"), token_file=values.get("token_file"), told=told)
 
 
 def _unused(settings: Iterable[Setting], environ: Mapping[str, str]) -> Iterator[str]:

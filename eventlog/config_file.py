@@ -18,7 +18,7 @@ NOT_IN_A_FILE = (
     "a password does not belong in a file; take it out and set DATABASE_PASSWORD, or keep it in ~/.pgpass "
     "(PGPASSFILE), or put the whole URL into EVENTLOG_URL"
 )
-PATHS = ("sslrootcert", "sslcert", "sslkey")
+PATHS = ("sslrootcert", "sslcert", "sslkey", "token_file")
 
 
 class _Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

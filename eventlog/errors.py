@@ -157,7 +157,7 @@ class LogMissing(StoreError):
 
 
 class ServerUnreachable(StoreError):
-    """The database server cannot be reached, or went away; what was not committed was not written."""
+    """The server cannot be reached, or went away; what was not committed was not written."""
 
 
 class NotALog(StoreError):
@@ -185,7 +185,7 @@ class StorageFailed(StoreError):
 
 
 class OutcomeUnknown(StoreError):
-    """The disk failed and the log cannot be reopened: whether the event was stored is not known. Retry with a key."""
+    """The disk failed, or a connection was lost: whether the event was stored is not known. Retry with a key."""
 
 
 class LocksLost(StoreError):

@@ -1,4 +1,4 @@
-"""Where a log is: a file, memory, or a PostgreSQL database. No password in it is ever shown."""
+"""Where a log is: a file, memory, a PostgreSQL database, or behind a server. No password or token is ever shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_PORT = 5432
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 CountOrNone = Annotated[int, Meta(ge=0, le=1_000_000)]
-Holder = Literal["file", "jsonl", "memory", "postgresql"]
+Holder = Literal["file", "jsonl", "memory", "postgresql", "http"]
 """What holds a log: a SQLite file, a file of JSON lines, memory, a PostgreSQL database."""
 
 
@@ -97,8 +97,24 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         return self.masked
 
 
+class Remote(msgspec.Struct, frozen=True, kw_only=True):
+    """A log that `eventlog serve` offers: ``url`` is ``http://host:port``. ``token_file`` holds the token, where
+    ``token`` does not say it; ``told``: the file stood in the target, so whoever opens that next has to hear of it.
+    """
+
+    url: str
+    token: Secret | None = None
+    token_file: str | None = None
+    told: bool = False
+
+    @property
+    def address(self) -> str:
+        """The URL for another program of ours to open. No token is in it, but the file's name may be."""
+        return f"{self.url}?token_file={quote(self.token_file)}" if self.told and self.token_file else self.url
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a log is: ``path`` is a file, ``server`` a PostgreSQL database; neither means memory.
+    """Where a log is: ``path`` is a file, ``server`` a PostgreSQL database, ``remote`` a server of ours; none: memory.
 
     The file is SQLite's, ``vfs`` names the VFS to open it with; or, with ``lines``, one of JSON lines.
     """
@@ -107,10 +123,13 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     lines: bool = False
     vfs: str = ""
     server: Server | None = None
+    remote: Remote | None = None
 
     @property
     def kind(self) -> Holder:
-        """What holds the log."""
+        """What holds the log, or (``http``) offers it."""
+        if self.remote is not None:
+            return "http"
         if self.server is not None:
             return "postgresql"
         if self.path is None:
@@ -120,6 +139,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def masked(self) -> str:
         """The place as a URL, a password in it as ``***``: one name for one log, to show and to compare."""
+        if self.remote is not None:
+            return self.remote.url
         if self.server is not None:
             return self.server.masked
         return MEMORY if self.path is None else f"{'jsonl' if self.lines else 'sqlite'}:///{self.path}"

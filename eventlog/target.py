@@ -19,7 +19,8 @@ def parse_target(target: Target = None) -> Place:
 def data_folder(given: str | os.PathLike[str] | None, place: Place) -> Path | None:
     """The folder that holds ``result/``: the one given, ``$EVENTLOG_DATA_DIR``, or the log's own.
 
-    A PostgreSQL log has none of its own, so it is this user's; a log in memory has none at all.
+    A PostgreSQL log has none of its own, so it is this user's; a log in memory has none at all, and one behind a
+    server none that is known here.
     """
     chosen = given or os.environ.get("EVENTLOG_DATA_DIR")
     if chosen:

@@ -1,7 +1,8 @@
 """What a URL, or a path, says about where a log is: settings by name. No message repeats what may be a password.
 
-The names: ``type`` (``sqlite``, ``jsonl``, ``postgresql``); ``path`` (``:memory:`` is no file), ``vfs``; ``host``,
-``port``, ``database``, ``user``, ``password`` (a `Secret`), libpq's options by their own names; ``pool.size``,
+The names: ``type`` (``sqlite``, ``jsonl``, ``postgresql``, ``http``); ``path`` (``:memory:`` is no file), ``vfs``;
+``url`` and ``token_file`` of a server of ours; ``host``, ``port``, ``database``, ``user``, ``password`` (a `Secret`),
+libpq's options by their own names; ``pool.size``,
 ``pool.max_overflow``, ``pool.timeout``, ``pool.recycle``, ``pool.pre_ping``.
 """
 
@@ -26,6 +27,8 @@ SCHEMES = {
     "postgresql": "postgresql",
     "postgres": "postgresql",
     "postgresql+psycopg": "postgresql",
+    "http": "http",
+    "https": "http",
 }
 POOL = {
     "pool_size": "pool.size",
@@ -46,7 +49,7 @@ OPTIONS = (
 )
 """What is passed on to libpq as it is: https://www.postgresql.org/docs/current/libpq-connect.html"""
 CHOICES = {
-    "type": ("sqlite", "postgresql"),
+    "type": ("sqlite", "postgresql"),  # http is said by a URL alone
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
 }
 TYPES: dict[str, Any] = {
@@ -65,6 +68,7 @@ _BROKEN_URL = re.compile(
     r"(?![/.~])(?:.*://|\W*postgres\w*(\+\w*)?:|[^/]+:[^/]*@|.*\bpassword\s*=)", re.IGNORECASE | re.DOTALL
 )
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%25\w+)?)\]|([^:\[\]]*))(?::([^:]*))?")
+_ELSEWHERE = "a token does not belong in it: set EVENTLOG_TOKEN, or EVENTLOG_TOKEN_FILE to the file that holds it"
 _ESCAPE = "in a user name, password or database name, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25"
 
 
@@ -93,12 +97,15 @@ def parse_url(text: str) -> Settings:
     kind = SCHEMES.get(found[1].lower())
     if kind == "postgresql":
         return {"type": kind} | _server(found[2])
+    if kind == "http":
+        return {"type": kind} | _remote(found[1].lower(), found[2])
     if kind is not None:
         return {"type": kind} | _file(kind, found[2])
     if found[1].lower().startswith(("postgresql+", "postgres+")):
         raise InvalidInput(f"{found[1]}:// names another driver; write postgresql:// (psycopg 3 is used)")
     raise InvalidInput(
-        f"{found[1]}:// is no place for a log; sqlite:///path, jsonl:///path and postgresql://user@host/database are"
+        f"{found[1]}:// is no place for a log; sqlite:///path, jsonl:///path, postgresql://user@host/database and "
+        "http://host:port are"
     )
 
 
@@ -109,6 +116,8 @@ def masked(text: str) -> str:
     except InvalidInput:
         scheme = _URL.match(text.strip())
         return f"{scheme[1]}://{MASK}" if scheme else MASK if _BROKEN_URL.match(text) else text
+    if found["type"] == "http":
+        return str(found["url"])
     return server_of(found).masked if found["type"] == "postgresql" else text
 
 
@@ -221,6 +230,26 @@ def _server(rest: str) -> Settings:
     if password:
         settings["password"] = secret(_plain(password))
     return settings
+
+
+def _remote(scheme: str, rest: str) -> Settings:
+    """A server of ours, ``host:port``; ``/api`` may stand behind it, as `eventlog serve` shows it."""
+    location, _, query = rest.partition("?")
+    address, _, path = location.partition("/")
+    if "@" in rest or "#" in rest:
+        raise InvalidInput(f"the URL of a server is {scheme}://host:port; {_ELSEWHERE}")
+    parts = _ADDRESS.fullmatch(address)
+    host = "" if parts is None else parts[1] or parts[2]
+    if parts is None or not re.fullmatch(r"[A-Za-z0-9._:-]+", host) or path.rstrip("/") not in ("", "api"):
+        raise InvalidInput(f"the URL of a server is {scheme}://host:port, and nothing behind it")
+    port = f":{setting('port', parts[3])}" if parts[3] else ""
+    host = f"[{host}]" if ":" in host else host.lower()
+    found = {"url": f"{scheme}://{host}{port}"}
+    for name, value in _parameters(query):
+        if name != "token_file" or not value:
+            raise InvalidInput(f"the only option in the URL of a server is token_file; {_ELSEWHERE}")
+        found[name] = setting(name, value)
+    return found
 
 
 def secret(text: str) -> Secret:

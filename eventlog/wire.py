@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from eventlog.events.base import Int64
 from eventlog.events.jobs import JobStatus
 from eventlog.events.runs import FinalStatus, RunStatus, Scalar
+from eventlog.repositories.job_rules import Rung
 from eventlog.repositories.jobs import LEASE_US, NewJob
 from eventlog.store.base import Record
 from projections.jobs import Job
@@ -24,7 +25,9 @@ Durability = Literal["full", "process"]
 Position = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Expectation = Literal["any", "none", "exists"] | Position
+Schema = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 JsonObject = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+JsonObjectOrNull = Annotated[Raw, Meta(extra_json_schema={"type": ["object", "null"]})]
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,10 +38,11 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class NewEvent(_Body, frozen=True, kw_only=True):
-    """An event to append: its tag, and its JSON object."""
+    """An event to append: its tag, its JSON object, and its schema (default: the newest that the server knows)."""
 
     type: str
     data: JsonObject | UnsetType = UNSET
+    schema: Schema | None = None
 
 
 class NewAppend(_Body, frozen=True, kw_only=True):
@@ -50,6 +54,7 @@ class NewAppend(_Body, frozen=True, kw_only=True):
     stream: str
     type: str | None = None
     data: JsonObject | UnsetType = UNSET
+    schema: Schema | None = None
     events: list[NewEvent] = []
     expect: Expectation = "any"
     key: str | None = None
@@ -84,15 +89,14 @@ class StoredRecord(msgspec.Struct, frozen=True):
     correlation: str | None
     causation: str | None
     data: JsonObject
-    metadata: JsonObject | None
+    metadata: JsonObjectOrNull
     hash: str
 
     @classmethod
     def of(cls, record: Record) -> StoredRecord:
         """A record as it travels."""
         row = record.row
-        metadata = None if row[12] is None else Raw(row[12].encode())
-        return cls(*row[:11], Raw(row[11].encode()), metadata, row[13].hex())
+        return cls(*row[:11], Raw(row[11].encode()), Raw((row[12] or "null").encode()), row[13].hex())
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -342,6 +346,21 @@ class Snooze(_Body, frozen=True, kw_only=True):
     until: Int64
 
 
+class JobClaim(_Body, frozen=True, kw_only=True):
+    """A job, and the claim that is meant."""
+
+    job_id: str
+    token: Int64
+
+
+class Crash(_Body, frozen=True, kw_only=True):
+    """Jobs whose worker is gone, and how that is known."""
+
+    claims: Annotated[list[JobClaim], Meta(max_length=10_000)]
+    rung: Rung
+    evidence: str
+
+
 class By(_Body, frozen=True, kw_only=True):
     """Who wants it, and why."""
 
@@ -423,6 +442,19 @@ class Beat(msgspec.Struct, frozen=True):
 
     alive: bool
     cancel: list[str]
+
+
+class Loss(_Body, frozen=True, kw_only=True):
+    """How it is known that a worker is gone."""
+
+    rung: Rung
+    evidence: str
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Whether it was news."""
+
+    told: bool
 
 
 class Reason(_Body, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import click
 
 from eventlog.cli.jobs import ENDED, PAGE, resolve, user
 from eventlog.cli.options import confirm, view_options, yes_option
-from eventlog.cli.state import State, pass_state
+from eventlog.cli.state import State, pass_state, together
 from eventlog.cli.times import time_option
 from eventlog.cli.view import View
 
@@ -37,7 +37,7 @@ def retry(state: State, view: View, jobs: tuple[str, ...], reset_failures: bool,
 
         def retried() -> Iterator[Any]:
             for page in pages:
-                with log.transaction():
+                with together(log):
                     found = [log.jobs.retry(job_id, by, reset_failures=reset_failures, force=force) for job_id in page]
                 yield from found
 
@@ -65,7 +65,7 @@ def cancel(state: State, view: View, jobs: tuple[str, ...], reason: str) -> None
     by = user()
     with state.write() as log:
         names = _named(log, jobs)
-        with log.transaction():
+        with together(log):
             found = [log.jobs.cancel(job_id, by, reason) for job_id in names]
     _told(view, iter(found), "cancelled")
 

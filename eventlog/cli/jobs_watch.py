@@ -68,7 +68,8 @@ def look(log: Log, queue: str | None) -> Seen:
 
     now = now_us()
     counts = log.jobs.counts(("queue", "status"))
-    settings = {row["queue"]: row for row in log.projections.rows("queues")}
+    fields = Queue.__struct_fields__
+    settings = {state.queue: {name: getattr(state, name) for name in fields} for state in log.queues.list()}
     names = {name for name, _ in counts} | set(settings)
     running = [job for job in log.jobs.processing() if queue in (None, job.queue)]
     failed = log.jobs.list(status="failed", queue=queue, limit=RECENT)

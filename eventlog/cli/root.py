@@ -47,7 +47,8 @@ def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
 @click.option(
     "--db",
     metavar="URL",
-    help="The log: a path, or a URL like postgresql://user@host/database. Default: what `eventlog config show` tells.",
+    help="The log: a path, or a URL like postgresql://user@host/database or http://host:8411. "
+    "Default: what `eventlog config show` tells.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")

@@ -10,7 +10,7 @@ from eventlog.cli.as_json import struct_fields
 from eventlog.cli.lazy import LazyGroup
 from eventlog.cli.options import as_of_option, asked, confirm, view_options, yes_option
 from eventlog.cli.pairs import pairs
-from eventlog.cli.state import State, pass_state
+from eventlog.cli.state import State, pass_state, together
 from eventlog.cli.times import show_duration, time_option
 from eventlog.cli.view import Column, View
 
@@ -180,7 +180,7 @@ def update(
         raise click.UsageError("Nothing to change: give --status, --note, --project, --tag or --untag.")
     with state.write() as log:
         number = resolve(log, run_id)
-        with log.transaction():
+        with together(log):
             if changes:
                 log.runs.update(number, **changes)
             if new_tags or untag:
@@ -199,7 +199,7 @@ def delete(state: State, run_ids: tuple[int, ...], reason: str | None, yes: bool
         raise click.UsageError("Give the numbers of the runs to delete.")
     names = ", ".join(str(number) for number in run_ids)
     confirm(f"Delete {'run' if len(run_ids) == 1 else 'runs'} {names}?", yes)
-    with state.write() as log, log.transaction():
+    with state.write() as log, together(log):
         for number in dict.fromkeys(run_ids):
             log.runs.delete(number, reason=reason)
     click.echo(f"deleted {names}")

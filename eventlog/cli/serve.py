@@ -76,6 +76,8 @@ def serve(state: State, /, persist: bool, data_dir: str | None, retention_days: 
         opened = open_persistent(config, state.db, create=True, progress=progress)
     retention = config.retention if persist or retention_days is not None else None
     with opened.log as log:
+        if log.store.kind == "http":
+            raise click.ClickException("serving needs the log itself, and this is its server")
         upkeep = Upkeep(log, lease_s=LEASE_S, retention=retention, tell=_tell)
         upkeep.start_up()
         upkeep.start()

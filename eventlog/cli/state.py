@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -43,6 +44,11 @@ class State:
 
         with progress_bar() as progress:
             return eventlog.open(self.db, create=create, projections=projections, progress=progress)
+
+
+def together(log: Log) -> AbstractContextManager[object]:
+    """All or nothing; through a server, which lends no transaction, one after the other."""
+    return nullcontext() if log.store.kind == "http" else log.transaction()
 
 
 pass_state = click.make_pass_decorator(State, ensure=True)

@@ -27,11 +27,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 class UnknownEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event whose tag this program does not know: kept, readable, exported, and passed over by projections.
 
-    ``tag`` is the stored type, ``data`` its JSON object as decoded.
+    ``tag`` is the stored type, ``data`` its JSON object as decoded, ``schema`` the stored schema.
     """
 
     tag: str
     data: object
+    schema: int = 1
 
 
 def event_type(cls: type[Event]) -> str:

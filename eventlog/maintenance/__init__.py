@@ -63,6 +63,8 @@ def of(kind: str) -> Upkeep:
         from eventlog.maintenance import jsonl
 
         return jsonl
+    if kind == "http":
+        raise InvalidInput("the database is kept where the server of the log runs: do this there, on the log itself")
     raise StoreError("a log in memory has no file, and nothing to keep")
 
 

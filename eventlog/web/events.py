@@ -74,10 +74,10 @@ def to_append(log: Log, new: NewAppend) -> Append:
     """What came over HTTP as `EventLog.append_many` takes it. Raises InvalidInput."""
     if (new.type is None) == (not new.events):
         raise InvalidInput("an append has either a type (and data), or events")
-    given = new.events if new.type is None else [NewEvent(type=new.type, data=new.data)]
+    given = new.events if new.type is None else [NewEvent(type=new.type, data=new.data, schema=new.schema)]
     return Append(
         stream=new.stream,
-        events=[event_of(log, one.type, one.data) for one in given],
+        events=[event_of(log, one.type, one.data, one.schema) for one in given],
         expect=EXPECTATIONS[new.expect] if isinstance(new.expect, str) else new.expect,
         key=new.key,
         occurred_at=new.occurred_at,
@@ -88,13 +88,13 @@ def to_append(log: Log, new: NewAppend) -> Append:
     )
 
 
-def event_of(log: Log, tag: str, data: Raw | UnsetType) -> Event | UnknownEvent:
-    """An event by its tag and JSON. Raises InvalidEvent."""
+def event_of(log: Log, tag: str, data: Raw | UnsetType, schema: int | None = None) -> Event | UnknownEvent:
+    """An event by its tag and JSON, in the schema that is given or the newest known. Raises InvalidEvent."""
     given = b"{}" if isinstance(data, UnsetType) else bytes(data)
     known = log.codec.current.get(tag)
-    if known is None or known[0] == 1:
+    if known is None or known[0] == 1 or schema is not None:
         # Kept as it was given, even fields that a newer program added; a known tag is checked when it is encoded.
-        return UnknownEvent(tag=tag, data=from_json(given))
+        return UnknownEvent(tag=tag, data=from_json(given), schema=schema or 1)
     try:
         return known[1](given)
     except ValueError as error:

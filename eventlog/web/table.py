@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from eventlog.app import Log
-from eventlog.web import events, jobs, metrics, openapi, projections, projects, queues, runs, schedules, statistics
+from eventlog.web import (
+    events,
+    evidence,
+    jobs,
+    metrics,
+    openapi,
+    projections,
+    projects,
+    queues,
+    runs,
+    schedules,
+    statistics,
+)
 from eventlog.web.operation import Operation
 from eventlog.web.service import Service
 from eventlog.wire import Health
@@ -37,6 +49,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *events.OPERATIONS,
     *jobs.OPERATIONS,
     *queues.OPERATIONS,
+    *evidence.OPERATIONS,
     *schedules.OPERATIONS,
     *runs.OPERATIONS,
     *projects.OPERATIONS,

@@ -30,6 +30,14 @@ class Enqueues(Protocol):
         """Where jobs are enqueued."""
 
 
+class Registers(Enqueues, Protocol):
+    """A log that knows its handlers."""
+
+    @property
+    def handlers(self) -> dict[str, JobFunction]:
+        """By kind."""
+
+
 class JobFunction:
     """A callable that does jobs of one kind. Called, it runs here and now; `enqueue` has a worker run it."""
 
@@ -115,6 +123,19 @@ def job(
         return JobFunction(function, kind, kept, types, log)
 
     return decorate
+
+
+def register(log: Registers, kind: str, **options: Any) -> Callable[[Callable[..., Any]], JobFunction]:
+    """As `job`, for a log that is to know its handlers: ``@log.job("kind")``."""
+    decorate = job(kind, log=log, **options)
+
+    def add(function: Callable[..., Any]) -> JobFunction:
+        made = decorate(function)
+        by_kind([*log.handlers.values(), made])
+        log.handlers[kind] = made
+        return made
+
+    return add
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -129,7 +129,8 @@ class Worker:
         self._counter: object = None
         self._pause_s = FIRST_PAUSE_S
         self._trouble_s = LONGEST_PAUSE_S
-        self._longest_pause_s = LONGEST_PAUSE_SERVER_S if log.store.kind == "postgresql" else LONGEST_PAUSE_S
+        asks_a_server = log.store.kind in ("postgresql", "http")
+        self._longest_pause_s = LONGEST_PAUSE_SERVER_S if asks_a_server else LONGEST_PAUSE_S
 
     # from start to end
 

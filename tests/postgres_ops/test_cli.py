@@ -87,7 +87,7 @@ def test_commands_that_write(tmp_path: Path) -> None:
         assert run_json(place, "db", "init")["position"] == run_json(place, "log", "head")["position"]  # again
         assert "--yes" in run(place, "db", "rollback", "--to", 1, status=2).stderr
         assert run_json(place, "db", "rollback", "--to", 1, "--yes")["version"] == 1
-        assert run_json(place, "db", "migrate", "--dry-run")["pending"] == ["0002_projections"]
+        assert run_json(place, "db", "migrate", "--dry-run")["pending"] == ["0002_projections", "0003_liveness"]
         assert run_json(place, "db", "migrate")["pending"] == []
         assert run_json(place, "db", "check")["ok"]
 

@@ -617,7 +617,7 @@ def test_a_postgresql_url(url: str, wanted: Server) -> None:
         ("sqlite:///", "names no file"),
         ("sqlite:///?vfs=x", "names no file"),
         ("sqlite:///x.db?mode=ro", "the option 'mode' of a SQLite URL is not known"),
-        ("http://h/d", "http:// is no place for a log"),
+        ("ftp://h/d", "ftp:// is no place for a log"),
         ("", "empty"),
         ("   ", "empty"),
         ("a\0b", "NUL"),

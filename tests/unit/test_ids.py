@@ -16,6 +16,12 @@ from tests.helpers import in_threads
 NOON = "2024-05-01 12:00:00"
 
 
+@pytest.fixture(autouse=True)
+def _own_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a new process: nothing was made before."""
+    monkeypatch.setattr("eventlog.ids._last", 0)
+
+
 def milliseconds(made: str) -> int:
     return uuid.UUID(made).int >> 80
 
@@ -54,13 +60,6 @@ def test_they_count_on_while_the_clock_stands_still_or_goes_back() -> None:
     assert all(uuid.UUID(one).version == 7 for one in (last, ahead, uuid7()))
 
 
-@pytest.fixture
-def _own_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a new process: nothing was made before."""
-    monkeypatch.setattr("eventlog.ids._last", 0)
-
-
-@pytest.mark.usefixtures("_own_count")
 def test_the_floor_of_a_time_parts_those_made_by_then_from_those_made_a_millisecond_later() -> None:
     with freeze_time(NOON) as clock:
         for _ in range(3):

@@ -88,7 +88,7 @@ def test_every_read_that_can_travel_in_time_says_so() -> None:
     assert "as_of" in parameters("/api/jobs/history")
     present = {path for path, methods in DOC["paths"].items() if "get" in methods and "as_of" not in parameters(path)}
     assert present == {
-        "/api/events/stream", "/api/workers/silences", "/api/projections", "/api/projections/diff",
+        "/api/events/stream", "/api/keys/{key}", "/api/workers/silences", "/api/projections", "/api/projections/diff",
         "/api/projections/verify", "/api/projections/{table}/explain", "/api/openapi.json",
         "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
