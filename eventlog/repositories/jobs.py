@@ -745,7 +745,9 @@ def _would_claim(reader: QueryReader, wish: _Wish) -> bool:
     now = now_us()
     for queue in _queues(reader, wish.queues):
         held = reader.load(QUEUES.table, [(queue,)]).get((queue,))
-        if not (held and held.paused) and _ready(reader, queue, wish.kinds, now, 1):
+        if held and held.paused:
+            continue
+        if any(_ready_of(reader, queue, kind, now, 1) for kind in _kinds(reader, queue, wish.kinds)):
             return True
     return False
 
@@ -857,11 +859,10 @@ def _queues(reader: QueryReader, queues: Sequence[str] | None) -> Iterator[str]:
     if queues is not None:
         yield from queues
         return
-    order = ("queue", "priority", "ready_at", "job_id")
     where = [Filter("ready_at", ">=", LEAST)]
-    while first := reader.select(JOBS.table, where, order=order, limit=1):
+    while first := reader.select(JOBS.table, where, order=("queue",), limit=1):
         yield first[0].queue
-        where = [Filter("queue", ">", first[0].queue), Filter("ready_at", ">=", LEAST)]
+        where[1:] = [Filter("queue", ">", first[0].queue)]
 
 
 def _running(reader: QueryReader, queue: str) -> int:
@@ -869,11 +870,29 @@ def _running(reader: QueryReader, queue: str) -> int:
     return reader.count(JOBS.table, where)
 
 
+def _kinds(reader: QueryReader, queue: str, kinds: Sequence[str] | None) -> Iterator[str]:
+    """The kinds asked for, or those of which jobs wait in a queue, by name."""
+    if kinds is not None:
+        yield from kinds
+        return
+    where = [Filter("queue", "=", queue), Filter("ready_at", ">=", LEAST)]
+    while first := reader.select(JOBS.table, where, order=("kind",), limit=1):
+        yield first[0].kind
+        where[2:] = [Filter("kind", ">", first[0].kind)]
+
+
 def _ready(reader: QueryReader, queue: str, kinds: Sequence[str] | None, now: int, limit: int) -> builtins.list[Job]:
     """The first jobs of a queue that can run: by priority, then by time, then in the order they came."""
-    where = [Filter("queue", "=", queue)]
-    if kinds is not None:
-        where.append(Filter("kind", "in", tuple(kinds)))
+    # Kind by kind: of those that nobody here does there may be any number in front.
+    parts = [_ready_of(reader, queue, kind, now, limit) for kind in _kinds(reader, queue, kinds)]
+    if len(parts) == 1:
+        return parts[0]
+    found = [job for part in parts for job in part]
+    return sorted(found, key=lambda job: (job.priority, job.ready_at or 0, job.job_id))[:limit]
+
+
+def _ready_of(reader: QueryReader, queue: str, kind: str, now: int, limit: int) -> builtins.list[Job]:
+    where = [Filter("queue", "=", queue), Filter("kind", "=", kind)]
     order = ("priority", "ready_at", "job_id")
     # As they stand in the index: mostly the first ones can run.
     first = reader.select(JOBS.table, [*where, Filter("ready_at", ">=", LEAST)], order=order, limit=limit)

@@ -308,7 +308,7 @@ def test_a_handler_is_told_that_the_worker_stops(log: Log) -> None:
     ids = [enqueue(log, "stopping") for _ in range(2)]
     for mode in ("threads", "processes"):
         with working(log, mode=mode) as worker:
-            eventually(lambda: any(log.jobs.get(job_id).status == "processing" for job_id in ids))
+            eventually(lambda: any(job.progress_done == 1 for job in log.jobs.processing()))
             worker.stop()
             eventually(lambda: all(log.jobs.get(job_id).status == "queued" for job_id in ids))
     assert sum(types_of(log, job_id).count("snoozed") for job_id in ids) == 2
