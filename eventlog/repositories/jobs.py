@@ -304,9 +304,11 @@ class JobsRepository(Repository):
         wish = _wish(worker_id, queues, kinds, _between(limit, 0, MAX_AT_ONCE, "limit"), lease_us)
 
         def work(desk: _Desk) -> tuple[Job | None, builtins.list[Job]]:
+            # Asked before anything is appended, which would have to be written for the answer.
+            may_claim = limit > 0 and desk.end_of(worker_id) is None
             if not _succeed(desk, job_id, token, result):
                 return None, []
-            claimed = _claim(desk, wish)[0] if limit and desk.end_of(worker_id) is None else []
+            claimed = _claim(desk, wish)[0] if may_claim else []
             return desk.row(job_id), claimed
 
         job, claimed = self._decide(work, durability)
