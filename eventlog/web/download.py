@@ -74,7 +74,7 @@ async def _send_pieces(
 
 
 def _pieces(found: Download, first: int, length: int) -> Iterator[bytes]:
-    """A file's bytes; of an empty one b"". Raises Refused instead of the last piece, where they are not as they were."""
+    """A file's bytes; of an empty one b"". Raises Refused instead of the last piece if they are not what was saved."""
     digest = sha256() if length == found.size_bytes else None
     found.file.seek(first)
     while True:

@@ -27,7 +27,7 @@ LONG = bytes(range(256)) * 5000
 FUZZED = 300
 
 
-class Place(NamedTuple):
+class Served(NamedTuple):
     """A log that is being served, and where its files are."""
 
     log: Log
@@ -38,22 +38,22 @@ class Place(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
     with eventlog.open(folder / "log.db") as log:
-        yield Place(log, folder)
+        yield Served(log, folder)
 
 
 @pytest.fixture(scope="module")
-def server(place: Place) -> Iterator[Server]:
-    served = Server(str(place.folder / "log.db"))
-    yield served
-    assert served.stop() == 0
+def server(served: Served) -> Iterator[Server]:
+    server = Server(str(served.folder / "log.db"))
+    yield server
+    assert server.stop() == 0
 
 
-def record(place: Place, **files: bytes) -> int:
+def record(served: Served, **files: bytes) -> int:
     """A run that saved files; ``_`` stands for the dot of a name."""
-    with place.log.runs.track("train") as run:
+    with served.log.runs.track("train") as run:
         for name, data in files.items():
             run.save_output(name.replace("_", "."), data)
     assert run.run_id is not None
@@ -64,14 +64,14 @@ def at(run_id: int, name: str, kind: Kind = "output") -> str:
     return f"/api/runs/{run_id}/artifacts/{kind}/{name}"
 
 
-def claim_saved(place: Place, run_id: int, name: str, data: bytes, kind: Kind = "output") -> None:
+def claim_saved(served: Served, run_id: int, name: str, data: bytes, kind: Kind = "output") -> None:
     """An event that no recorder would write: it names a file that another hand may have put there."""
     said = {"kind": kind, "name": name, "size_bytes": len(data), "sha256": sha256(data).hexdigest()}
-    place.log.append(f"run-{run_id}", UnknownEvent(tag="run.artifact_saved", data=said))
+    served.log.append(f"run-{run_id}", UnknownEvent(tag="run.artifact_saved", data=said))
 
 
-def test_a_file_comes_back_as_it_was_saved(place: Place, client: Client) -> None:
-    with place.log.runs.track("train") as run:
+def test_a_file_comes_back_as_it_was_saved(served: Served, client: Client) -> None:
+    with served.log.runs.track("train") as run:
         for data in (LONG, b"", b"x" * 1000):
             run.save_output("deep/der Preis.bin", data)
             answer = client.get(at(run.run_id or 0, "deep/der%20Preis.bin"))
@@ -93,15 +93,12 @@ def test_a_file_comes_back_as_it_was_saved(place: Place, client: Client) -> None
     assert client.get(f"/api/runs/{run.run_id}/artifacts?name=other").json == []
 
 
-def test_the_output_of_a_job_is_a_file_of_its_run(place: Place, client: Client) -> None:
-    job = place.log.jobs.enqueue("shell", {"command": "echo hello"})
-    drain(place.log)
+def test_the_output_of_a_job_is_a_file_of_its_run(served: Served, client: Client) -> None:
+    job = served.log.jobs.enqueue("shell", {"command": "echo hello"})
+    drain(served.log)
     (run,) = client.get(f"/api/runs?job_id={job.job_id}").json
-    for artifact in client.get(f"/api/runs/{run['run_id']}/artifacts").json:
-        answer = client.get(at(run["run_id"], artifact["name"], artifact["kind"]))
-        assert sha256(answer.body).hexdigest() == artifact["sha256"]
-        assert answer.body == b"hello\n"
-    assert artifact["kind"] == "logs"
+    (saved,) = client.get(f"/api/runs/{run['run_id']}/artifacts?name=stdout.log").json
+    assert client.get(at(run["run_id"], saved["name"], saved["kind"])).body == b"hello\n"
 
 
 @pytest.mark.parametrize(
@@ -113,10 +110,10 @@ def test_the_output_of_a_job_is_a_file_of_its_run(place: Place, client: Client) 
         (f"bytes={'9' * 40}-", None),
     ],
 )  # fmt: skip
-def test_parts(place: Place, client: Client, wanted: str, expected: tuple[int, int] | int | None) -> None:
+def test_parts(served: Served, client: Client, wanted: str, expected: tuple[int, int] | int | None) -> None:
     """What is no single range is passed over, as RFC 9110 has it."""
     data = b"0123456789"
-    answer = client.get(at(record(place, parts_bin=data), "parts.bin"), range=wanted)
+    answer = client.get(at(record(served, parts_bin=data), "parts.bin"), range=wanted)
     if expected == 416:
         assert (answer.status, answer.headers["content-range"]) == (416, "bytes */10")
     elif isinstance(expected, tuple):
@@ -127,8 +124,8 @@ def test_parts(place: Place, client: Client, wanted: str, expected: tuple[int, i
         assert (answer.status, answer.body) == (200, data)
 
 
-def test_a_download_goes_on_where_it_was_cut_off(place: Place, client: Client) -> None:
-    path = at(record(place, long_bin=LONG), "long.bin")
+def test_a_download_goes_on_where_it_was_cut_off(served: Served, client: Client) -> None:
+    path = at(record(served, long_bin=LONG), "long.bin")
     tag = client.request("HEAD", path).headers["etag"]
     rest = client.get(path, range="bytes=700000-", if_range=tag)
     assert (rest.status, rest.body) == (206, LONG[700_000:])
@@ -136,10 +133,10 @@ def test_a_download_goes_on_where_it_was_cut_off(place: Place, client: Client) -
     assert (whole.status, whole.body) == (200, LONG)
 
 
-def test_what_is_not_there_is_not_found(place: Place, client: Client) -> None:
-    run = record(place, here_txt=b"x", gone_txt=b"y")
-    place.store().path(run, "output", "gone.txt").unlink()
-    (place.store().run_dir(run) / "output" / "stray.txt").write_bytes(SECRET)
+def test_what_is_not_there_is_not_found(served: Served, client: Client) -> None:
+    run = record(served, here_txt=b"x", gone_txt=b"y")
+    served.store().path(run, "output", "gone.txt").unlink()
+    (served.store().run_dir(run) / "output" / "stray.txt").write_bytes(SECRET)
     for path in (
         at(run, "other.txt"), at(run, "gone.txt"), at(run, "stray.txt"), at(run, "here.txt", "input"),
         at(10**9, "here.txt"), f"/api/runs/x/artifacts/output/{SECRET.decode()[:6]}", f"/api/runs/{run}/artifacts/x/y",
@@ -151,11 +148,11 @@ def test_what_is_not_there_is_not_found(place: Place, client: Client) -> None:
     assert client.get(at(run, "here.txt")).status == 404
 
 
-def test_a_file_that_is_not_what_was_saved_is_never_sent_whole(place: Place, server: Server, client: Client) -> None:
-    run = record(place, short_txt=b"short", other_txt=b"other", long_bin=LONG, odd_txt=b"odd")
-    place.store().path(run, "output", "short.txt").write_bytes(b"shorter")
-    place.store().path(run, "output", "other.txt").write_bytes(b"OTHER")
-    place.store().path(run, "output", "long.bin").write_bytes(LONG[:-1] + b"?")
+def test_a_file_that_is_not_what_was_saved_is_never_sent_whole(served: Served, server: Server, client: Client) -> None:
+    run = record(served, short_txt=b"short", other_txt=b"other", long_bin=LONG, odd_txt=b"odd")
+    served.store().path(run, "output", "short.txt").write_bytes(b"shorter")
+    served.store().path(run, "output", "other.txt").write_bytes(b"OTHER")
+    served.store().path(run, "output", "long.bin").write_bytes(LONG[:-1] + b"?")
     for name in ("short.txt", "other.txt"):
         answer = client.get(at(run, name))
         assert (answer.status, answer.json["title"]) == (410, "Gone")
@@ -171,15 +168,15 @@ def test_a_file_that_is_not_what_was_saved_is_never_sent_whole(place: Place, ser
     assert (odd.status, "set-cookie" in odd.headers) == (410, False)
 
 
-def test_two_logs_share_a_folder_and_see_their_own_files(place: Place, client: Client, tmp_path: Path) -> None:
-    run = record(place, same_txt=b"mine")
-    with eventlog.open(tmp_path / "other.db", data_dir=place.folder) as other:
+def test_two_logs_share_a_folder_and_see_their_own_files(served: Served, client: Client, tmp_path: Path) -> None:
+    run = record(served, same_txt=b"mine")
+    with eventlog.open(tmp_path / "other.db", data_dir=served.folder) as other:
         while (tracked := other.runs.track("x").__enter__()).run_id != run:
             tracked.__exit__(None, None, None)
         tracked.save_output("same.txt", b"theirs")
         tracked.save_output("their.txt", SECRET)
         tracked.__exit__(None, None, None)
-    claim_saved(place, run, "their.txt", SECRET)
+    claim_saved(served, run, "their.txt", SECRET)
     assert client.get(at(run, "same.txt")).body == b"mine"
     assert client.get(at(run, "their.txt")).status == 404
 
@@ -212,22 +209,22 @@ PLANTED = ["link.txt", "up/secret.txt", "up", "loop", "pipe", "folder", "folder/
 
 
 @pytest.fixture(scope="module")
-def trap(place: Place) -> int:
+def trap(served: Served) -> int:
     """A run whose folder is full of ways out, all of them named by its events with the right size and hash."""
-    run = record(place, real_txt=b"real")
-    output = place.store().run_dir(run) / "output"
-    (place.folder / "secret.txt").write_bytes(SECRET)
+    run = record(served, real_txt=b"real")
+    output = served.store().run_dir(run) / "output"
+    (served.folder / "secret.txt").write_bytes(SECRET)
     (output.parent.parent / "secret.txt").write_bytes(SECRET)
     (output.parent / "secret.txt").write_bytes(SECRET)
     (output / "link.txt").symlink_to("../../../secret.txt")
-    (output / "absolute.txt").symlink_to(place.folder / "secret.txt")
+    (output / "absolute.txt").symlink_to(served.folder / "secret.txt")
     (output / "up").symlink_to("../..")
     (output / "loop").symlink_to("loop")
     os.mkfifo(output / "pipe")
     (output / "folder").mkdir()
-    (output / "folder" / "inner.txt").symlink_to(place.folder / "secret.txt")
+    (output / "folder" / "inner.txt").symlink_to(served.folder / "secret.txt")
     for name in (*OUT, *PLANTED):
-        claim_saved(place, run, name, SECRET)
+        claim_saved(served, run, name, SECRET)
     return run
 
 
@@ -245,20 +242,20 @@ def assert_nothing_served(answer: Answer, asked: str) -> None:
     assert b"root:" not in answer.body, asked
 
 
-@pytest.mark.parametrize("name", [*OUT, *PLANTED], ids=lambda name: repr(name)[:40])
-def test_no_name_leads_out_of_a_runs_folder(client: Client, trap: int, name: str) -> None:
-    for way in written(name):
-        assert_nothing_served(client.get(at(trap, way)), way)
+def test_no_name_leads_out_of_a_runs_folder(client: Client, trap: int) -> None:
+    for name in (*OUT, *PLANTED):
+        for way in written(name):
+            assert_nothing_served(client.get(at(trap, way)), way)
 
 
-def test_a_run_whose_folder_is_a_link_has_no_files(place: Place, client: Client, trap: int) -> None:
-    run = record(place, real_txt=b"real")
-    folder = place.store().run_dir(run)
+def test_a_run_whose_folder_is_a_link_has_no_files(served: Served, client: Client, trap: int) -> None:
+    run = record(served, real_txt=b"real")
+    folder = served.store().run_dir(run)
     folder.rename(folder.with_name("moved"))
     folder.symlink_to("moved")
     assert client.get(at(run, "real.txt")).status == 404
     folder.unlink()
-    folder.symlink_to(place.store().run_dir(trap))
+    folder.symlink_to(served.store().run_dir(trap))
     assert client.get(at(run, "real.txt")).status == 404
     folder.unlink()
     folder.with_name("moved").rename(folder)
@@ -301,10 +298,10 @@ def test_bytes_that_are_no_url_lead_nowhere(server: Server, trap: int, name: byt
     assert SECRET not in answered
 
 
-@pytest.mark.parametrize("name", ["", *OUT], ids=lambda name: repr(name)[:40])
-def test_events_of_files_with_such_names_are_refused(place: Place, client: Client, trap: int, name: str) -> None:
-    before = place.log.head()
-    body = {"kind": "output", "name": name, "size_bytes": 1, "sha256": "0" * 64}
-    refused = client.post(f"/api/runs/{trap}/artifacts", body)
-    assert (refused.status, refused.json["type"]) == (422, "urn:eventlog:InvalidName")
-    assert place.log.head() == before
+def test_events_of_files_with_such_names_are_refused(served: Served, client: Client, trap: int) -> None:
+    before = served.log.head()
+    for name in ("", *OUT):
+        body = {"kind": "output", "name": name, "size_bytes": 1, "sha256": "0" * 64}
+        refused = client.post(f"/api/runs/{trap}/artifacts", body)
+        assert (refused.status, refused.json["type"]) == (422, "urn:eventlog:InvalidName"), name
+    assert served.log.head() == before
