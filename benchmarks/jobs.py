@@ -21,6 +21,7 @@ from eventlog.store.base import Durability
 BATCH = 100
 RECOVERERS = 8
 QUEUES = ("default",)
+KINDS = ("work",)
 
 
 def run(bench: Bench) -> Iterator[Figure]:
@@ -35,11 +36,11 @@ def one_by_one(log: Log, count: int, durability: Durability) -> None:
     """Enqueue each job in a call of its own, then claim each with the completion of the one before."""
     for number in range(count):
         log.jobs.enqueue("work", {"number": number}, durability=durability)
-    claimed = log.jobs.claim("worker", queues=QUEUES, durability=durability)
+    claimed = log.jobs.claim("worker", queues=QUEUES, kinds=KINDS, durability=durability)
     while claimed:
         (job,) = claimed
         claimed = log.jobs.complete_and_claim(
-            job.job_id, job.token or 0, worker_id="worker", queues=QUEUES, limit=1, durability=durability
+            job.job_id, job.token or 0, worker_id="worker", queues=QUEUES, kinds=KINDS, limit=1, durability=durability
         ).claimed
 
 
@@ -48,7 +49,7 @@ def in_batches(log: Log, count: int) -> None:
     for start in range(0, count, BATCH):
         new = [NewJob(kind="work", args={"number": start + number}) for number in range(BATCH)]
         log.jobs.enqueue_many(new, durability="process")
-    while claimed := log.jobs.claim("worker", queues=QUEUES, limit=BATCH, durability="process"):
+    while claimed := log.jobs.claim("worker", queues=QUEUES, kinds=KINDS, limit=BATCH, durability="process"):
         log.jobs.complete_many([(job.job_id, job.token or 0, None) for job in claimed], durability="process")
 
 

@@ -232,6 +232,8 @@ def _retry_requested(row: Job, event: JobRetryRequested, record: Record) -> Job:
         record,
         reason="retry_requested",
         cancel_requested_by=None,
+        # Who wants it run after it was too late does not want it to expire again.
+        expires_at=None if row.expires_at is None or row.expires_at < event.run_at else row.expires_at,
         max_retries=event.max_retries,
         failures=0 if event.reset_failures else row.failures,
         crashes=0 if event.reset_failures else row.crashes,
@@ -266,7 +268,8 @@ def _cancel_requested(row: Job, event: JobCancelRequested, record: Record) -> Jo
 
 
 def _cancelled(row: Job, event: JobCancelled, record: Record) -> Job:
-    return _ended(row, "cancelled", record, reason=event.reason, cancel_requested_by=event.by)
+    run_us = row.run_us if event.attempt is None else event.duration_us
+    return _ended(row, "cancelled", record, reason=event.reason, cancel_requested_by=event.by, run_us=run_us)
 
 
 def _expired(row: Job, event: JobExpired, record: Record) -> Job:
@@ -332,7 +335,7 @@ projections = (
         retires=JobPurged,
         indexes=(
             Sparse(("status", "job_id"), on="ended_at"),
-            Sparse(("queue", "priority", "ready_at", "job_id"), on="ready_at"),
+            Sparse(("queue", "kind", "priority", "ready_at", "job_id"), on="ready_at"),
             Sparse(("job_id",), on="ready_at"),
             Sparse(("job_id",), on="claimed_at"),
             Sparse(("unique_key",), on="unique_key"),

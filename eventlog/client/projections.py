@@ -52,8 +52,8 @@ class RemoteProjections(Projections):
         """See `Projections.names`."""
         return [one.name for one in self.status() if one.mode != "unknown here"]
 
-    def status(self) -> list[ProjectionStatus]:
-        """See `Projections.status`."""
+    def status(self, *, counted: bool = True) -> list[ProjectionStatus]:
+        """See `Projections.status`; the server counts in any case."""
         return [ProjectionStatus(*msgspec.structs.astuple(one)) for one in self._server.ask(STATUS, {})]
 
     def require(self, name: str) -> None:

@@ -131,12 +131,14 @@ class Projections:
         picked = {self._group(name).root.name for name in ([names] if isinstance(names, str) else names)}
         return [group for name, group in self.groups.items() if name in picked]
 
-    def status(self) -> list[ProjectionStatus]:
-        """How every projection stands."""
+    def status(self, *, counted: bool = True) -> list[ProjectionStatus]:
+        """How every projection stands; ``counted``: with the number of its rows, which looks at all of them."""
         with self._log.reader() as reader:
             head = reader.head().position
             stored = checkpoints(reader)
-            known = [self._status(reader, member, stored.pop(member.name, None), head) for member in self._members()]
+            known = [
+                self._status(reader, member, stored.pop(member.name, None), head, counted) for member in self._members()
+            ]
         mode = "unknown here"
         return known + [
             ProjectionStatus(
@@ -149,7 +151,9 @@ class Projections:
     def _members(self) -> list[Projection]:
         return [member for group in self.groups.values() for member in group.members]
 
-    def _status(self, reader: Any, member: Projection, row: Checkpoint | None, head: int) -> ProjectionStatus:
+    def _status(
+        self, reader: Any, member: Projection, row: Checkpoint | None, head: int, counted: bool
+    ) -> ProjectionStatus:
         mode = "inline" if self.inline else "deferred"
         if row is None:
             return ProjectionStatus(
@@ -158,7 +162,7 @@ class Projections:
         state: str = row.state
         if row.version != member.version:
             state = "stale" if row.version < member.version else "newer"
-        rows = reader.count(member.table) if state in ("live", "pinned", "failed") else None
+        rows = reader.count(member.table) if counted and state in ("live", "pinned", "failed") else None
         return ProjectionStatus(
             member.name, member.kind, state, mode, row.position, head - row.position, member.version, row.version,
             row.fingerprint == member.fingerprint(), rows, row.error, row.error_position, row.updated_at,

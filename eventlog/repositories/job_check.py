@@ -354,6 +354,8 @@ def _apply(life: _Life, event: Any, record: Record) -> None:
             life.cancel_wanted = True
         case JobRetryRequested():
             life.ready_at, life.max_retries, life.cancel_wanted = event.run_at, event.max_retries, False
+            if life.expires_at is not None and life.expires_at < event.run_at:
+                life.expires_at = None
             if event.reset_failures:
                 life.failures = life.crashes = 0
         case JobChanged():

@@ -13,6 +13,7 @@ from eventlog.events.jobs import JobCancelRequested, JobHeld, JobStatus
 from eventlog.events.workers import QueueLimited, QueuePaused
 from eventlog.log import EventLog
 from eventlog.repositories.base import Repository
+from eventlog.repositories.job_rules import lease_of
 from eventlog.repositories.job_story import (
     JOBS,
     SHORT,
@@ -243,7 +244,7 @@ def _silent(scene: _Scene) -> Iterator[Blocker]:
     if scene.silences is None:
         return
     job, silence = scene.job, _silence(scene)
-    lease = job.lease_us or 0
+    lease = lease_of(job, scene.workers.get(job.worker_id or ""))
     if silence is not None and silence <= lease:
         return
     heard = "of its worker nothing is known"

@@ -25,6 +25,7 @@ from eventlog.events.jobs import (
     RetryPolicy,
 )
 from projections.jobs import Job
+from projections.workers import Worker
 
 STATUSES: tuple[JobStatus, ...] = ("queued", "processing", "held", "completed", "failed", "cancelled", "expired")
 PENDING: tuple[JobStatus, ...] = ("queued", "processing", "held")
@@ -32,6 +33,11 @@ ENDED: tuple[JobStatus, ...] = ("completed", "failed", "cancelled", "expired")
 Rung = Literal["parent_wait", "lock_released", "other_boot", "process_gone", "lease_expired", "worker_unknown"]
 DEFAULT_POLICY = RetryPolicy()
 LONGEST_DELAY_US = 366 * 24 * 3_600_000_000
+
+
+def lease_of(job: Job, worker: Worker | None) -> int:
+    """How long, µs, a job's worker may be silent: what it said when it registered or when it claimed, the longer."""
+    return max(job.lease_us or 0, 0 if worker is None else worker.lease_us)
 
 
 def refusal(job: Job, to: str, hint: str = "") -> IllegalTransition:

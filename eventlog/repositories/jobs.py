@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import product
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from eventlog.clock import now_us
 from eventlog.codec import Codec
-from eventlog.errors import Conflict, IllegalTransition, InvalidInput, KeyReused, NotFound
+from eventlog.errors import Conflict, IllegalTransition, InvalidInput, KeyReused, NotFound, ProjectionError
 from eventlog.events import Event
 from eventlog.events.jobs import (
     JobAttemptFailed,
@@ -56,12 +57,12 @@ from projections.job_attempts import JobAttempt
 from projections.job_attempts import projections as _attempts
 from projections.jobs import Job, enqueued
 from projections.jobs import projections as _jobs
-from projections.workers import Queue
+from projections.workers import Queue, Worker
 from projections.workers import projections as _workers
 
 JOBS, COUNTS = _jobs
 (ATTEMPTS,) = _attempts
-WORKERS, QUEUES, SCHEDULES = _workers
+WORKERS, QUEUES, _ = _workers
 LEASE_US = 30_000_000
 TAIL = 4096
 MAX_AT_ONCE = 1000
@@ -71,7 +72,7 @@ T = TypeVar("T")
 Outcome = Literal["succeeded", "failed", "released", "snoozed", "cancelled"]
 
 
-class NewJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NewJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A job to enqueue: the fields of `JobEnqueued`, and an idempotency ``key``."""
 
     kind: str
@@ -103,6 +104,10 @@ class JobPage(msgspec.Struct, frozen=True):
 
 class LateResult(Conflict):
     """Another claim owns the job by now: what was said about it is kept as evidence and changes nothing."""
+
+
+class WorkerGone(Conflict):
+    """This worker stopped, or was taken for lost: who lives all the same registers anew."""
 
 
 class Done(NamedTuple):
@@ -146,6 +151,14 @@ class _Desk:
         queue: Queue | None = self._projections.row(self.tx, QUEUES, name)
         return queue
 
+    def end_of(self, worker_id: str) -> str | None:
+        """``stopped`` or ``lost``; None for a worker that works, or of whom nothing is known."""
+        with suppress(ProjectionError):  # a table that looks into the past knows nothing of the present
+            self._projections.bring(self.tx, "workers")
+            worker: Worker | None = self._projections.row(self.tx, WORKERS, worker_id)
+            return None if worker is None or worker.status == "running" else worker.status
+        return None
+
     def knows(self, jobs: Iterable[Job]) -> None:
         """Remember rows that were just read here, and not touched yet."""
         self._projections.learn("jobs", {job.job_id: job for job in jobs})
@@ -179,7 +192,7 @@ class JobsRepository(Repository):
             new = NewJob(kind=kind, args={} if args is None else args, **options)
         except TypeError as error:
             raise InvalidInput(f"a job is {', '.join(NewJob.__struct_fields__)}: {error}") from error
-        event = _enqueued(new)
+        event = event_of(new)
         job_id = uuid7()
         if new.key is None and new.unique_key is None:
             at = now_us()
@@ -198,7 +211,7 @@ class JobsRepository(Repository):
     def enqueue_many(self, jobs: Iterable[NewJob], *, durability: Durability = "full") -> builtins.list[str]:
         """Enqueue jobs, all or none; returns their ids. Those whose key was used before keep their first id."""
         log = self._log
-        events = [(uuid7(), new, _enqueued(new)) for new in jobs]
+        events = [(uuid7(), new, event_of(new)) for new in jobs]
         plain = [(job_id, event) for job_id, new, event in events if new.key is None and new.unique_key is None]
         at = now_us()  # one for all: those with keys and those without stay in their order
         prepared = [log.prepare(f"job-{job_id}", event, expect=0, occurred_at=at) for job_id, event in plain]
@@ -230,7 +243,9 @@ class JobsRepository(Repository):
         """Claim jobs that can run now, the first queue first; each row's ``token`` says that they are this worker's.
 
         ``queues``: all that have jobs, when None; ``kinds``: only those, the others are left alone. Whoever is silent
-        for longer than ``lease_us`` may lose them. Where nothing waits nobody is kept from writing.
+        for longer than ``lease_us``, and than the lease with which it registered, may lose them. Where nothing waits
+        nobody is kept from writing. Raises WorkerGone for a worker that stopped or was taken for lost: what it claimed
+        would be taken from it at once.
         """
         wish = _wish(worker_id, queues, kinds, _between(limit, 1, MAX_AT_ONCE, "limit"), lease_us)
         log = self._log
@@ -243,8 +258,14 @@ class JobsRepository(Repository):
             self._tables.require("jobs")
             self._tables.require("queues")
             return []
+
+        def work(desk: _Desk) -> tuple[builtins.list[Job], bool]:
+            if (end := desk.end_of(worker_id)) is not None:
+                raise WorkerGone(f"worker {worker_id} is {end}: register anew to claim jobs", worker_id=worker_id)
+            return _claim(desk, wish)
+
         while True:
-            claimed, more = self._decide(lambda desk: _claim(desk, wish), durability)
+            claimed, more = self._decide(work, durability)
             if claimed or not more:
                 return claimed
 
@@ -279,13 +300,13 @@ class JobsRepository(Repository):
         lease_us: int = LEASE_US,
         durability: Durability = "full",
     ) -> Done:
-        """`complete`, and in the same transaction `claim` up to ``limit`` others."""
+        """`complete`, and in the same transaction `claim` up to ``limit`` others; none for a worker that is gone."""
         wish = _wish(worker_id, queues, kinds, _between(limit, 0, MAX_AT_ONCE, "limit"), lease_us)
 
         def work(desk: _Desk) -> tuple[Job | None, builtins.list[Job]]:
             if not _succeed(desk, job_id, token, result):
                 return None, []
-            claimed = _claim(desk, wish)[0] if limit else []
+            claimed = _claim(desk, wish)[0] if limit and desk.end_of(worker_id) is None else []
             return desk.row(job_id), claimed
 
         job, claimed = self._decide(work, durability)
@@ -724,7 +745,9 @@ def _would_claim(reader: QueryReader, wish: _Wish) -> bool:
     now = now_us()
     for queue in _queues(reader, wish.queues):
         held = reader.load(QUEUES.table, [(queue,)]).get((queue,))
-        if not (held and held.paused) and _ready(reader, queue, wish.kinds, now, 1):
+        if held and held.paused:
+            continue
+        if any(_ready_of(reader, queue, kind, now, 1) for kind in _kinds(reader, queue, wish.kinds)):
             return True
     return False
 
@@ -836,11 +859,10 @@ def _queues(reader: QueryReader, queues: Sequence[str] | None) -> Iterator[str]:
     if queues is not None:
         yield from queues
         return
-    order = ("queue", "priority", "ready_at", "job_id")
     where = [Filter("ready_at", ">=", LEAST)]
-    while first := reader.select(JOBS.table, where, order=order, limit=1):
+    while first := reader.select(JOBS.table, where, order=("queue",), limit=1):
         yield first[0].queue
-        where = [Filter("queue", ">", first[0].queue), Filter("ready_at", ">=", LEAST)]
+        where[1:] = [Filter("queue", ">", first[0].queue)]
 
 
 def _running(reader: QueryReader, queue: str) -> int:
@@ -848,11 +870,29 @@ def _running(reader: QueryReader, queue: str) -> int:
     return reader.count(JOBS.table, where)
 
 
+def _kinds(reader: QueryReader, queue: str, kinds: Sequence[str] | None) -> Iterator[str]:
+    """The kinds asked for, or those of which jobs wait in a queue, by name."""
+    if kinds is not None:
+        yield from kinds
+        return
+    where = [Filter("queue", "=", queue), Filter("ready_at", ">=", LEAST)]
+    while first := reader.select(JOBS.table, where, order=("kind",), limit=1):
+        yield first[0].kind
+        where[2:] = [Filter("kind", ">", first[0].kind)]
+
+
 def _ready(reader: QueryReader, queue: str, kinds: Sequence[str] | None, now: int, limit: int) -> builtins.list[Job]:
     """The first jobs of a queue that can run: by priority, then by time, then in the order they came."""
-    where = [Filter("queue", "=", queue)]
-    if kinds is not None:
-        where.append(Filter("kind", "in", tuple(kinds)))
+    # Kind by kind: of those that nobody here does there may be any number in front.
+    parts = [_ready_of(reader, queue, kind, now, limit) for kind in _kinds(reader, queue, kinds)]
+    if len(parts) == 1:
+        return parts[0]
+    found = [job for part in parts for job in part]
+    return sorted(found, key=lambda job: (job.priority, job.ready_at or 0, job.job_id))[:limit]
+
+
+def _ready_of(reader: QueryReader, queue: str, kind: str, now: int, limit: int) -> builtins.list[Job]:
+    where = [Filter("queue", "=", queue), Filter("kind", "=", kind)]
     order = ("priority", "ready_at", "job_id")
     # As they stand in the index: mostly the first ones can run.
     first = reader.select(JOBS.table, [*where, Filter("ready_at", ">=", LEAST)], order=order, limit=limit)
@@ -873,7 +913,8 @@ def _ready(reader: QueryReader, queue: str, kinds: Sequence[str] | None, now: in
     return found
 
 
-def _enqueued(new: NewJob) -> JobEnqueued:
+def event_of(new: NewJob) -> JobEnqueued:
+    """What is appended for a job. Raises InvalidInput for one that cannot be enqueued."""
     _named("job's kind", new.kind)
     _named("job's queue", new.queue)
     for what in ("unique_key", "parent_job_id", "batch_id", "schedule"):
@@ -1007,4 +1048,4 @@ def _filters(
     return where
 
 
-__all__ = ["IllegalTransition", "JobPage", "JobsRepository", "LateResult", "NewJob"]
+__all__ = ["IllegalTransition", "JobPage", "JobsRepository", "LateResult", "NewJob", "WorkerGone"]

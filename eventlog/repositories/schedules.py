@@ -15,7 +15,7 @@ from eventlog.events.workers import ScheduleFired, SchedulePaused, ScheduleRemov
 from eventlog.log import Tx
 from eventlog.repositories import cron as _cron
 from eventlog.repositories.base import Repository
-from eventlog.repositories.jobs import JobsRepository, NewJob
+from eventlog.repositories.jobs import JobsRepository, NewJob, event_of
 from projections.workers import Schedule
 from projections.workers import projections as _workers
 
@@ -60,12 +60,24 @@ class SchedulesRepository(Repository):
         _cron.check(cron, time_zone)
         if refused := {"key", "schedule", "run_at", "expires_at"} & set(options):
             raise InvalidInput(f"a schedule's jobs have no {sorted(refused)[0]} of their own")
-        options = _check_job(kind, args or {}, queue, options)
+        options = self._check_job(kind, args or {}, queue, options)
         event = ScheduleSet(
             cron=cron, kind=kind, queue=queue, args=args or {}, time_zone=time_zone, options=options, by=by
         )
         self._log.append(_stream(schedule), event)
         return self.get(schedule)
+
+    def _check_job(self, kind: str, args: dict[str, Any], queue: str, options: dict[str, Any]) -> dict[str, Any]:
+        """The options as plain values. What could not be enqueued is told now, not at night."""
+        if unknown := sorted(set(options) - set(NewJob.__struct_fields__)):
+            raise InvalidInput(f"a job has no field {unknown[0]!r}; there are {', '.join(NewJob.__struct_fields__)}")
+        try:
+            plain: dict[str, Any] = msgspec.to_builtins(options)
+            new = msgspec.convert({"kind": kind, "args": args, "queue": queue, **plain}, NewJob)
+            self._log.codec.encode(event_of(new))
+        except (msgspec.ValidationError, TypeError, InvalidInput) as error:
+            raise InvalidInput(f"the schedule's job: {error}") from error
+        return plain
 
     def pause(self, schedule: str, by: str = "api") -> Schedule:
         """Do not fire any more until it is resumed. Raises NotFound."""
@@ -120,11 +132,23 @@ class SchedulesRepository(Repository):
     def fire_due(self, now: int | None = None) -> builtins.list[Fired]:
         """Fire every schedule whose time has come, each once for the latest of its times; costs a query when none has.
 
-        `ScheduleFired` and the job are appended in one transaction, under a key of schedule and time.
+        `ScheduleFired` and the job are appended in one transaction, under a key of schedule and time. What is wrong
+        with a schedule is raised when the others have fired.
         """
         now = now_us() if now is None else now
-        ready = [schedule.schedule for schedule in self.list() if self._is_due(schedule, now)]
-        return [fired for name in ready if (fired := self._fire(name, now)) is not None]
+        found: builtins.list[Fired] = []
+        wrong: InvalidInput | None = None
+        for schedule in self.list():
+            try:
+                if self._is_due(schedule, now) and (fired := self._fire(schedule.schedule, now)) is not None:
+                    found.append(fired)
+            except NotFound:
+                continue  # somebody removed it just now
+            except (InvalidInput, Conflict) as error:
+                wrong = wrong or InvalidInput(f"schedule {schedule.schedule!r} cannot fire: {error}")
+        if wrong is not None:
+            raise wrong
+        return found
 
     def _is_due(self, schedule: Schedule, now: int) -> bool:
         if schedule.paused:
@@ -177,20 +201,6 @@ def _no_schedule(schedule: str) -> NotFound:
     return NotFound(f"there is no schedule {schedule!r}", schedule=schedule)
 
 
-def _check_name(name: str, what: str = "schedule's name") -> None:
+def _check_name(name: str) -> None:
     if not name or len(name) > 200 or not name.isprintable():
-        raise InvalidInput(f"a {what} is 1 to 200 printable characters, not {name[:80]!r}")
-
-
-def _check_job(kind: str, args: dict[str, Any], queue: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options as plain values. What could not be enqueued is told now, not at night."""
-    _check_name(kind, "job's kind")
-    _check_name(queue, "job's queue")
-    if unknown := sorted(set(options) - set(NewJob.__struct_fields__)):
-        raise InvalidInput(f"a job has no field {unknown[0]!r}; there are {', '.join(NewJob.__struct_fields__)}")
-    try:
-        plain: dict[str, Any] = msgspec.to_builtins(options)
-        msgspec.convert({"kind": kind, "args": args, "queue": queue, **plain}, NewJob)
-    except (msgspec.ValidationError, TypeError) as error:
-        raise InvalidInput(f"the schedule's job: {error}") from error
-    return plain
+        raise InvalidInput(f"a schedule's name is 1 to 200 printable characters, not {name[:80]!r}")

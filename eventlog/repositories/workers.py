@@ -69,7 +69,11 @@ class WorkersRepository(Repository):
         log.store.forget_workers([worker_id])
 
     def lost(self, worker_id: str, rung: str, evidence: str) -> bool:
-        """Say that a worker is gone. False: somebody else said so, or it stopped."""
+        """Say that a worker is gone. False: somebody else said so, or it stopped.
+
+        What it said of itself is forgotten first: should it live, and whoever says this be killed in between, it finds
+        out at its next heartbeat and begins anew. The other way round it would believe in itself, and nobody in it.
+        """
 
         def work(tx: Tx) -> bool:
             events = [record.event for record in tx.read_stream(f"worker-{worker_id}")]
@@ -79,10 +83,8 @@ class WorkersRepository(Repository):
             return True
 
         log = self._log
-        told = log.decide(work)
-        if told:
-            log.store.forget_workers([worker_id])
-        return told
+        log.store.forget_workers([worker_id])
+        return log.decide(work)
 
     def find(self, worker_id: str) -> Worker | None:
         """A worker, or None."""

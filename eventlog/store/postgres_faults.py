@@ -14,6 +14,7 @@ from eventlog.errors import (
     Corrupt,
     DiskFull,
     EventLogError,
+    InvalidInput,
     LogBusy,
     LogMissing,
     LogReadOnly,
@@ -44,6 +45,7 @@ _FAULTS: tuple[tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], type
     ((pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction), LogReadOnly),
     ((pg.DataCorrupted, pg.IndexCorrupted), Corrupt),
     ((pg.IoError,), StorageFailed),
+    ((pg.ProgramLimitExceeded,), InvalidInput),
     (psycopg.IntegrityError, Conflict),
 )
 

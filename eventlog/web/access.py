@@ -33,12 +33,17 @@ def read_token(path: Path, environment: Mapping[str, str] = os.environ) -> tuple
         return _checked(given, f"${TOKEN}"), None
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = secrets.token_urlsafe(32)
+    # Whole or not at all: a file without a token would be refused at every start after this.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{fresh}\n")
+        os.link(beside, path)
     except FileExistsError:
         return _checked(_read_private(path), str(path)), path
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{fresh}\n")
+    finally:
+        beside.unlink()
     return fresh, path
 
 

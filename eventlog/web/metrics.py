@@ -113,7 +113,7 @@ def _of_log(log: Log) -> Iterator[Family]:
     yield _one("eventlog_events_total", "counter", "Events in the log.", head.position)
     yield _one("eventlog_head_recorded_seconds", "gauge", "When the last event was recorded.", head.recorded_at / 1e6)
     yield _one("eventlog_read_seconds", "gauge", "How long it took to ask for the head just now.", took)
-    status = log.projections.status()
+    status = log.projections.status(counted=False)
     name = "eventlog_projection_lag"
     yield (
         name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -109,8 +110,13 @@ class Heart(threading.Thread):
                 continue
             if token > attempt.token or job.status != "processing":
                 attempt.tell("lost")
+                self.doubt()
             elif job.cancel_requested_by is not None:
                 attempt.tell("cancelled")
+
+    def doubt(self) -> None:
+        """Somebody took a job, or refused a claim: ask at once whether this worker was taken for lost."""
+        self._beat_at = -math.inf
 
     def _hand_back_unknown(self) -> None:
         """A claim whose commit was not heard of is ours by the log, and nobody does it: a beat later it goes back."""

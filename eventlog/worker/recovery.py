@@ -16,21 +16,22 @@ Only the last two can be wrong about somebody who lives; the token of a claim th
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast, get_args
 
 from eventlog.clock import now_us
 from eventlog.errors import IllegalTransition, NotFound
 from eventlog.events.workers import WorkerLost
 from eventlog.recorder.capture import is_gone, process_facts
-from eventlog.repositories.job_rules import Rung
+from eventlog.repositories.job_rules import Rung, lease_of
 from eventlog.repositories.jobs import JOBS
 from eventlog.worker.attempt import WorkerLog
-from eventlog.worker.registration import is_unlocked, remove_stale_locks
+from eventlog.worker.registration import is_lock_path, is_unlocked, remove_stale_locks
 from projections.jobs import Job
 from projections.workers import Worker
 
@@ -64,7 +65,8 @@ class RecoveryManager:
         self._log = log
         self._mine = mine
         self._looked_at: float | None = None
-        self._trust_from = 0.0
+        self._looked_at_of_day = 0.0
+        self._woke_at = -math.inf
 
     # what the document names
 
@@ -102,7 +104,6 @@ class RecoveryManager:
 
         ``leases``: also those whose worker only fell silent.
         """
-        now = _awake_clock()
         by_worker: dict[str, list[Job]] = {}
         for job in self._log.jobs.processing():
             by_worker.setdefault(job.worker_id or "", []).append(job)
@@ -115,9 +116,12 @@ class RecoveryManager:
             certain = None if worker is None else self._certain(worker)
             if certain is not None:
                 found += [Found(job, *certain) for job in jobs]
-            elif leases and now >= self._trust_from:
+            elif leases:
                 silence = silences.get(worker_id)
-                found += [Found(job, *told) for job in jobs if (told := _silent(job, worker, silence)) is not None]
+                for job in jobs:
+                    since = max(job.claimed_at or 0, 0 if worker is None else worker.started_at)
+                    if (told := self._silent(worker_id, worker, silence, since, lease_of(job, worker))) is not None:
+                        found.append(Found(job, *told))
         return found
 
     def sweep(self, *, leases: bool = True) -> list[Job]:
@@ -130,6 +134,8 @@ class RecoveryManager:
         for (worker_id, rung, evidence), jobs in groups.items():
             self._tell_lost(worker_id, rung, evidence)
             batches += [(jobs[start : start + BATCH], rung, evidence) for start in range(0, len(jobs), BATCH)]
+        if leases:
+            self._tell_idle_lost()
         # Several recoverers at once begin at different ends, and do not wait for each other to find nothing left.
         random.shuffle(batches)
         return [job for batch in batches for job in self._take(*batch)]
@@ -151,9 +157,22 @@ class RecoveryManager:
         if worker is None or worker.status != "running":
             return
         self._log.workers.lost(worker_id, rung, evidence)
-        if worker.lock_path is not None and _is_here(worker) and is_unlocked(worker.lock_path):
+        if (path := _lock_of(worker)) is not None and is_unlocked(path):
             with contextlib.suppress(OSError):
-                os.unlink(worker.lock_path)
+                os.unlink(path)
+
+    def _tell_idle_lost(self) -> None:
+        """Workers that went while they had nothing to do: no job leads to them, and they would be running for ever."""
+        mine, silences = set(self._mine()), self._log.workers.silences()
+        for worker in self._log.workers.list(status="running", limit=None):
+            worker_id = worker.worker_id
+            if worker_id in mine:
+                continue
+            gone = self._certain(worker) or self._silent(
+                worker_id, worker, silences.get(worker_id), worker.started_at, worker.lease_us
+            )
+            if gone is not None:
+                self._tell_lost(worker_id, *gone)
 
     def _certain(self, worker: Worker) -> tuple[Rung, str] | None:
         """What proves that a worker is gone, whatever its heartbeat said."""
@@ -161,26 +180,47 @@ class RecoveryManager:
             return self._said_lost(worker)
         if worker.status == "stopped":
             return "process_gone", f"worker {worker.worker_id} stopped and did not hand the job back"
-        if worker.lock_path is not None and _is_here(worker) and is_unlocked(worker.lock_path):
-            return "lock_released", f"{worker.lock_path} is not locked any more"
+        if (path := _lock_of(worker)) is not None and is_unlocked(path):
+            return "lock_released", f"{path} is not locked any more"
         evidence = is_gone(worker)
         if evidence is None:
             return None
         return ("process_gone" if worker.boot_id == process_facts()["boot_id"] else "other_boot"), evidence
 
     def _said_lost(self, worker: Worker) -> tuple[Rung, str]:
-        """Somebody found it lost and did not get to all of its jobs; or it claimed one before it noticed."""
+        """Somebody found it lost and did not get to all of its jobs."""
         for record in self._log.read_stream(f"worker-{worker.worker_id}"):
-            if isinstance(event := record.event, WorkerLost):
-                return event.rung, event.evidence  # type: ignore[return-value]  # only a Rung was ever written
+            # Whoever may append could have written any word there.
+            if isinstance(event := record.event, WorkerLost) and event.rung in get_args(Rung):
+                return cast(Rung, event.rung), event.evidence
         return "process_gone", worker.reason or "it was found lost"
 
+    def _silent(
+        self, worker_id: str, worker: Worker | None, silence: int | None, since: int, lease: int
+    ) -> tuple[Rung, str] | None:
+        """That a worker said nothing for longer than a lease; ``since``: when it must have lived."""
+        if silence is None:
+            # Not said a word yet, or the log was copied without what workers said.
+            silence = now_us() - since
+        if silence <= lease or _awake_clock() < self._woke_at + max(lease / 1e6, self.longest_gap_s):
+            return None
+        said = f"said nothing for {silence / 1e6:.0f} s, and its lease is {lease / 1e6:g} s"
+        if worker is None:
+            return "worker_unknown", f"worker {worker_id} never registered and {said}"
+        where = "" if worker.host is None else f" on {worker.host}"
+        return "lease_expired", f"worker {worker_id}{where} {said}"
+
     def _notice_sleep(self) -> None:
-        """Who slept himself (a closed lid, SIGSTOP) cannot blame others for their silence: they get one lease more."""
-        now = _awake_clock()
-        if self._looked_at is not None and now - self._looked_at > self.longest_gap_s:
-            self._trust_from = now + self.longest_gap_s
-        self._looked_at = now
+        """Who slept himself (a closed lid, SIGSTOP) cannot blame others for their silence: they get a lease more.
+
+        So they do where the time of day was put forward: by it nobody has said anything since.
+        """
+        now, of_day = _awake_clock(), now_us() / 1e6
+        if self._looked_at is not None:
+            gap = max(now - self._looked_at, of_day - self._looked_at_of_day)
+            if gap > self.longest_gap_s:
+                self._woke_at = now
+        self._looked_at, self._looked_at_of_day = now, of_day
 
     longest_gap_s: float = 30.0
     """A pause between two sweeps that is longer than this is sleep. Meaningful only where sweeps are regular."""
@@ -202,18 +242,14 @@ def _is_here(worker: Worker) -> bool:
     return worker.boot_id is not None and bool(worker.boot_id == here["boot_id"])
 
 
-def _silent(job: Job, worker: Worker | None, silence: int | None) -> tuple[Rung, str] | None:
-    lease = (worker.lease_us if worker is not None else job.lease_us) or 0
-    if silence is None:
-        # Not said a word yet, or the log was copied without what workers said.
-        silence = now_us() - max(job.claimed_at or 0, 0 if worker is None else worker.started_at)
-    if silence <= lease:
+def _lock_of(worker: Worker) -> str | None:
+    """The lock file of a worker of this machine. Whoever may append could name any file: only one that can be its own
+    is opened, and removed.
+    """
+    path = worker.lock_path
+    if path is None or not _is_here(worker) or not is_lock_path(path, worker.worker_id):
         return None
-    said = f"said nothing for {silence / 1e6:.0f} s, and its lease is {lease / 1e6:g} s"
-    if worker is None:
-        return "worker_unknown", f"worker {job.worker_id} never registered and {said}"
-    where = "" if worker.host is None else f" on {worker.host}"
-    return "lease_expired", f"worker {job.worker_id}{where} {said}"
+    return path
 
 
 def _awake_clock() -> float:

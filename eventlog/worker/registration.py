@@ -111,6 +111,12 @@ class Registration:
             self.lock = None
 
 
+def is_lock_path(path: str, worker_id: str) -> bool:
+    """Whether a file is where this worker keeps its lock: ``…/workers/<worker_id>.lock``."""
+    where = Path(path)
+    return where.is_absolute() and where.parent.name == FOLDER and where.name == f"{worker_id}{ENDING}"
+
+
 def is_unlocked(path: str) -> bool:
     """Whether a worker's lock file is there and nobody holds it. A shared lock is tried: two may look at once."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -28,7 +29,7 @@ class Upkeep(threading.Thread):
     ) -> None:
         super().__init__(daemon=True, name="eventlog upkeep")
         self._log = log
-        self._tell = tell
+        self._tell = quietly(tell)
         self._retention = retention
         self._manager = RecoveryManager(log, mine=mine)
         self._manager.longest_gap_s = max(lease_s, 5 * CHEAP_S)
@@ -88,6 +89,16 @@ class Upkeep(threading.Thread):
         self._over.set()
         if self.is_alive():
             self.join(timeout=10)
+
+
+def quietly(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """The same, raising nothing: where nobody listens any more (a closed pipe) there is still work to be done."""
+
+    def told(text: str) -> None:
+        with contextlib.suppress(Exception):
+            tell(text)
+
+    return told
 
 
 def _recovered(recovered: int, requeued: int, failed: int) -> str:

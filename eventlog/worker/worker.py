@@ -25,7 +25,7 @@ from eventlog.errors import (
 from eventlog.events.runs import RunStarted
 from eventlog.recorder import capture, values
 from eventlog.recorder.sink import Sink
-from eventlog.repositories.jobs import LateResult
+from eventlog.repositories.jobs import LateResult, WorkerGone
 from eventlog.store.base import Durability
 from eventlog.worker.attempt import Attempt, WorkerLog
 from eventlog.worker.child import Child, check_reachable
@@ -39,7 +39,7 @@ from eventlog.worker.registration import Registration
 from eventlog.worker.retention import Retention
 from eventlog.worker.shell import Command, command_of, run_shell
 from eventlog.worker.streams import AttemptRun
-from eventlog.worker.upkeep import Upkeep
+from eventlog.worker.upkeep import Upkeep, quietly
 from eventlog.worker.watchdog import Watchdog
 from projections.jobs import Job
 
@@ -112,7 +112,7 @@ class Worker:
         self._kill_after_s = kill_after_s
         self._durability = durability
         self._retention = retention
-        self._said = tell or (lambda text: None)
+        self._said = quietly(tell or (lambda text: None))
         self._heart: Heart | None = None
         self._asked = 0
         self._ending = False
@@ -240,6 +240,12 @@ class Worker:
             jobs = self._log.jobs.claim(worker_id, limit=idle, durability=self._durability, **self._wish)
         except (LogClosed, LogReadOnly):
             raise
+        except WorkerGone as error:
+            self._said(f"cannot claim: {error}")
+            if self._heart is not None:
+                self._heart.doubt()
+            self._wake.wait(self._trouble_s)
+            return False
         except EventLogError as error:
             if until_empty and isinstance(error, ProjectionError):
                 raise

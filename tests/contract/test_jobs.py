@@ -331,6 +331,7 @@ def test_cancelling_what_runs_is_a_request_that_its_worker_fulfils(log: Log) -> 
     assert log.head() == head
     stopped = log.jobs.stopped(job.job_id, token(job))
     assert (stopped.status, stopped.cancel_requested_by) == ("cancelled", "me")
+    assert stopped.run_us == log.jobs.attempts(job.job_id)[0].ended_at - log.jobs.attempts(job.job_id)[0].started_at
     assert [one.outcome for one in log.jobs.attempts(job.job_id)] == ["cancelled"]
     assert log.jobs.retry(job.job_id).cancel_requested_by is None
     assert_sound(log)

@@ -165,6 +165,20 @@ def test_what_was_not_begun_in_time_expires_and_the_next_is_taken(log: Log) -> N
     assert_sound(log)
 
 
+def test_what_expired_and_is_retried_is_begun_and_what_has_time_left_keeps_its_date(log: Log) -> None:
+    with freeze_time(NOON) as clock:
+        at = now_us() + SECOND
+        late = log.jobs.enqueue("work", expires_at=at).job_id
+        clock.tick(2)
+        assert log.jobs.claim("w") == [] and log.jobs.get(late).status == "expired"
+        assert log.jobs.retry(late).expires_at is None
+        assert claim(log).job_id == late
+        early = log.jobs.enqueue("work", expires_at=at + HOUR).job_id
+        log.jobs.cancel(early)
+        assert log.jobs.retry(early).expires_at == at + HOUR
+    assert_sound(log)
+
+
 def test_a_mass_of_expired_jobs_is_not_ended_in_one_transaction(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventlog.repositories.jobs.MAX_AT_ONCE", 10)
     log.jobs.enqueue_many([NewJob(kind="old", expires_at=0) for _ in range(35)])

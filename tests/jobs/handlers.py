@@ -112,6 +112,7 @@ def heed(context: JobContext, seconds: float = 30, path: str | None = None) -> s
 
 @job("stopping")
 def stopping(context: JobContext) -> None:
+    context.progress(1)
     if context.stopping.wait(20):
         context.snooze(delay_s=0)
 

@@ -220,7 +220,7 @@ def test_a_job_that_runs_says_where_since_when_and_how_far(log: Log) -> None:
 
 
 def test_a_worker_that_is_silent_for_longer_than_its_lease_is_told(log: Log) -> None:
-    worker = begin_worker(log)
+    worker = begin_worker(log, lease_us=0)
     job_id = log.jobs.enqueue("mail").job_id
     log.jobs.claim(worker, lease_us=0)
     one = blocker(log, job_id, "silent")

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from freezegun import freeze_time
 
 import eventlog
 from eventlog.app import Log
 from eventlog.events.jobs import JobCrashed
-from eventlog.events.workers import WorkerStarted
+from eventlog.events.workers import WorkerLost, WorkerStarted
+from eventlog.ids import uuid7
 from eventlog.recorder import capture
-from eventlog.repositories.jobs import NewJob
+from eventlog.repositories.jobs import LEASE_US, NewJob, WorkerGone
 from eventlog.worker import RecoveryManager, RecoveryResult
 from eventlog.worker import recovery as recovery_module
 from tests import postgres
@@ -32,13 +34,14 @@ HOUR_US = 3_600_000_000
 def claimed(log: Log, worker_id: str, count: int = 1, **options: Any) -> list[str]:
     """Jobs that a worker began and will never end."""
     ids = log.jobs.enqueue_many([NewJob(kind="k", **options) for _ in range(count)])
-    while any(log.jobs.claim(worker_id, limit=1000)):
+    worker = log.workers.find(worker_id)
+    while any(log.jobs.claim(worker_id, limit=1000, lease_us=LEASE_US if worker is None else worker.lease_us)):
         pass
     return ids
 
 
-def register(log: Log, lease_us: int = HOUR_US, **facts: Any) -> str:
-    return log.workers.start(WorkerStarted(**{**HERE, "pid": os.getpid(), **facts}, lease_us=lease_us))
+def register(log: Log, lease_us: int = HOUR_US, worker_id: str | None = None, **facts: Any) -> str:
+    return log.workers.start(WorkerStarted(**{**HERE, "pid": os.getpid(), **facts}, lease_us=lease_us), worker_id)
 
 
 def rung_of(log: Log, job_id: str) -> tuple[str, str]:
@@ -102,10 +105,12 @@ def test_evidence_of_a_dead_worker_is_in_the_events(
 
 
 def test_a_lock_that_was_let_go_proves_more_than_anything_else(tmp_path: Path) -> None:
-    lock = tmp_path / "some.lock"
+    worker_id, elsewhere = uuid7(), uuid7()
+    (tmp_path / "workers").mkdir()
+    lock, far = (tmp_path / "workers" / f"{name}.lock" for name in (worker_id, elsewhere))
     with eventlog.open(tmp_path / "log.db") as log, lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        worker_id = register(log, lock_path=str(lock))
+        register(log, worker_id=worker_id, lock_path=str(lock))
         (job_id,) = claimed(log, worker_id)
         assert RecoveryManager(log).requeue_processing() == 0
         fcntl.flock(held, fcntl.LOCK_UN)
@@ -113,10 +118,27 @@ def test_a_lock_that_was_let_go_proves_more_than_anything_else(tmp_path: Path) -
         assert rung_of(log, job_id)[0] == "lock_released"
         assert not lock.exists()
         # The same path on another machine is another file.
-        other = register(log, lock_path=str(lock), host="elsewhere", machine_id="f" * 32)
-        lock.touch()
-        claimed(log, other)
+        register(log, worker_id=elsewhere, lock_path=str(far), host="elsewhere", machine_id="f" * 32)
+        far.touch()
+        claimed(log, elsewhere)
         assert RecoveryManager(log).requeue_processing() == 0
+
+
+def test_no_file_but_a_worker_s_own_lock_is_opened_or_removed(tmp_path: Path) -> None:
+    """Whoever may append events could name any file of whoever recovers."""
+    (tmp_path / "workers").mkdir()
+    worker_id = uuid7()
+    others = [tmp_path / "precious", tmp_path / "workers" / "precious", tmp_path / f"{worker_id}.lock"]
+    with eventlog.open(tmp_path / "log.db") as log:
+        for path in others:
+            path.touch()
+            liar = register(log, lock_path=str(path))
+            claimed(log, liar)
+            log.append(f"worker-../{path.name}", WorkerStarted(**HERE, lock_path=str(path)))
+            claimed(log, f"../{path.name}")
+        claimed(log, register(log, pid=dead_pid(), lock_path=str(others[0])))
+        assert RecoveryManager(log).recover_on_startup() == RecoveryResult(1, 1, 0)
+        assert all(path.exists() for path in others)
 
 
 def test_a_worker_of_another_machine_has_its_lease(log: Log) -> None:
@@ -127,6 +149,30 @@ def test_a_worker_of_another_machine_has_its_lease(log: Log) -> None:
     log.store.forget_workers([elsewhere])
     assert RecoveryManager(log).requeue_processing() == 0
     assert log.jobs.get(job_id).status == "processing"
+
+
+def test_of_the_leases_of_a_worker_and_of_its_claim_the_longer_one_counts(log: Log) -> None:
+    for of_worker, of_claim, taken in ((1, HOUR_US, 0), (HOUR_US, 1, 0), (1, 1, 1)):
+        worker_id = register(log, host="elsewhere", machine_id="f" * 32, lease_us=of_worker)
+        log.jobs.enqueue("k")
+        (job,) = log.jobs.claim(worker_id, lease_us=of_claim)
+        kinds = {blocker.kind for blocker in log.jobs.explain(job.job_id).blockers}
+        assert kinds == {"running", *(["silent"] if taken else [])}
+        assert len(RecoveryManager(log).look()) == taken
+
+
+def test_workers_that_went_while_they_had_nothing_to_do_are_known_to_be_lost(log: Log) -> None:
+    alive, stopped, young = register(log), register(log), register(log, host="elsewhere", machine_id="f" * 32)
+    log.workers.stop(stopped)
+    gone = register(log, pid=dead_pid())
+    silent = register(log, host="elsewhere", machine_id="f" * 32, lease_us=1)
+    RecoveryManager(log, mine=lambda: [gone]).sweep(leases=False)
+    assert len(log.workers.list(status="running")) == 4
+    assert RecoveryManager(log).recover_on_startup() == RecoveryResult(0, 0, 0)
+    assert {worker.worker_id for worker in log.workers.list(status="running")} == {alive, young}
+    assert {worker.worker_id for worker in log.workers.list(status="lost")} == {gone, silent}
+    assert log.workers.silences().keys() == {alive, young}
+    assert [record.event.rung for record in log.read(types=["worker.lost"])] == ["lease_expired", "process_gone"]  # type: ignore[union-attr]
 
 
 def test_somebody_unknown_has_the_lease_of_his_claim(log: Log) -> None:
@@ -145,25 +191,99 @@ def test_jobs_of_workers_that_stopped_or_are_known_to_be_lost_are_taken(log: Log
     log.workers.stop(stopped)
     (second,) = claimed(log, lost)
     log.workers.lost(lost, "lease_expired", "it was silent")
-    (third,) = claimed(log, lost)  # before it noticed
-    assert RecoveryManager(log).recover_on_startup() == RecoveryResult(3, 3, 0)
+    assert RecoveryManager(log).recover_on_startup() == RecoveryResult(2, 2, 0)
     assert rung_of(log, first) == ("process_gone", f"worker {stopped} stopped and did not hand the job back")
-    assert rung_of(log, second) == rung_of(log, third) == ("lease_expired", "it was silent")
+    assert rung_of(log, second) == ("lease_expired", "it was silent")
 
 
-def test_who_slept_gives_others_one_lease_more(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    claimed(log, register(log, host="elsewhere", machine_id="f" * 32, lease_us=1))
+def test_a_worker_that_is_said_to_be_lost_in_strange_words_holds_up_no_recovery(log: Log) -> None:
+    strange, other = register(log), register(log, pid=dead_pid())
+    (first,) = claimed(log, strange)
+    claimed(log, other)
+    log.append(f"worker-{strange}", WorkerLost(rung="a feeling", evidence="it was quiet"))
+    assert RecoveryManager(log).recover_on_startup() == RecoveryResult(2, 2, 0)
+    assert rung_of(log, first) == ("process_gone", "it was quiet")
+
+
+@pytest.mark.shared
+def test_a_worker_that_is_gone_claims_nothing_that_would_be_taken_from_it_at_once(open_log: OpenLog) -> None:
+    log, other = open_log(), open_log()
+    lost, stopped = register(log), register(log)
+    (job_id,) = claimed(log, lost)
+    log.jobs.enqueue_many([NewJob(kind="k") for _ in range(2)])
+    other.workers.lost(lost, "lease_expired", "it was silent")
+    other.workers.stop(stopped)
+    # Before anybody took its job it may still say how it ended.
+    done = log.jobs.complete_and_claim(job_id, log.jobs.get(job_id).token or 0, worker_id=lost, limit=1)
+    assert (done.job.status, done.claimed) == ("completed", [])
+    for worker_id, end in ((lost, "lost"), (stopped, "stopped")):
+        with pytest.raises(WorkerGone, match=f"is {end}: register anew"):
+            log.jobs.claim(worker_id)
+    log.projections.rollback(log.head().position - 2, ["workers"])
+    assert len(log.jobs.claim("over http", limit=9)) == 2
+
+
+def test_whoever_is_killed_while_he_says_that_a_worker_is_lost_does_not_leave_it_in_doubt(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker_id = register(log)
+
+    def killed(*given: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    for owner, step in ((log, "decide"), (log.store, "forget_workers")):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(owner, step, killed)
+            log.workers.lost(worker_id, "lease_expired", "it was silent")
+        # It never believes to live while the log says that it is lost.
+        assert not (log.workers.beat(worker_id) and log.workers.get(worker_id).status == "lost")
+
+
+@pytest.mark.parametrize(("own_s", "lease_us", "patience_s"), [(30, 1, 30), (5, 60_000_000, 60)])
+def test_who_slept_gives_others_one_lease_more(
+    log: Log, monkeypatch: pytest.MonkeyPatch, own_s: float, lease_us: int, patience_s: float
+) -> None:
+    """Of his leases and theirs the longer one: theirs may beat only three times in it."""
+    worker_id = register(log, host="elsewhere", machine_id="f" * 32, lease_us=lease_us)
+    claimed(log, worker_id)
+    monkeypatch.setattr(log.store, "silences", lambda: {worker_id: 600_000_000})
     clock = [1000.0]
     monkeypatch.setattr(recovery_module, "_awake_clock", lambda: clock[0])
     manager = RecoveryManager(log)
-    manager.longest_gap_s = 30
+    manager.longest_gap_s = own_s
     manager.sweep(leases=False)
     clock[0] += 600
     assert manager.sweep() == []
-    clock[0] += 29
+    woke = clock[0]
+    while clock[0] < woke + patience_s - own_s:
+        clock[0] += own_s
+        assert manager.sweep() == []
+    clock[0] = woke + patience_s - 1
     assert manager.sweep() == []
     clock[0] += 2
     assert len(manager.sweep()) == 1
+
+
+def test_a_clock_that_was_put_forward_proves_nobody_silent(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    if log.store.kind == "postgresql":
+        pytest.skip("there the clock of the database counts")
+    worker_id = register(log, host="elsewhere", machine_id="f" * 32, lease_us=30_000_000)
+    claimed(log, worker_id)
+    awake = [1000.0]
+    monkeypatch.setattr(recovery_module, "_awake_clock", lambda: awake[0])
+    manager = RecoveryManager(log)
+    with freeze_time("2026-11-27 12:00:00") as clock:
+        assert log.workers.beat(worker_id) and manager.sweep() == []
+        clock.tick(3600)
+        awake[0] += 1
+        assert manager.sweep() == []
+        assert log.workers.beat(worker_id)
+        clock.tick(29)
+        awake[0] += 29
+        assert manager.sweep() == []
+        clock.tick(2)
+        awake[0] += 2
+        assert len(manager.sweep()) == 1
 
 
 # what becomes of the jobs

@@ -14,6 +14,7 @@ from eventlog.app import Log
 from eventlog.cli.root import cli
 from eventlog.clock import from_datetime, now_us, to_datetime
 from eventlog.errors import InvalidInput, NotFound
+from eventlog.events.workers import ScheduleSet
 from tests.helpers import eventually, in_threads
 from tests.jobs.worker_support import working
 
@@ -120,6 +121,16 @@ def test_with_a_unique_key_jobs_do_not_pile_up(log: Log) -> None:
     assert (log.jobs.count(), log.schedules.get("s").fires) == (1, 2)
 
 
+def test_a_schedule_that_cannot_fire_keeps_no_other_from_it(log: Log) -> None:
+    for name, wrong in (("a", {"cron": "nonsense"}), ("c", {"options": {"max_retries": -1}})):
+        log.append(f"schedule-{name}", ScheduleSet(**{"cron": "* * * * *", "kind": "k"} | wrong))
+    log.schedules.set("b", "* * * * *", "k")
+    log.schedules.set("d", "* * * * *", "k")
+    with pytest.raises(InvalidInput, match="'a' cannot fire: 'nonsense' is no cron expression"):
+        log.schedules.fire_due(now_us() + 2 * MINUTE)
+    assert [log.schedules.get(name).fires for name in "bcd"] == [1, 0, 1]
+
+
 def test_what_could_never_work_is_refused(log: Log) -> None:
     for arguments, problem in (
         (("s", "61 * * * *", "k"), "no cron expression .*bad minute"),
@@ -133,6 +144,9 @@ def test_what_could_never_work_is_refused(log: Log) -> None:
     for options, problem in (
         ({"time_zone": "Mars/Olympus"}, "no time zone"),
         ({"max_retries": "many"}, "max_retries"),
+        ({"max_retries": -1}, "max_retries is 0 to"),
+        ({"priority": 2**64}, "priority"),
+        ({"unique_key": "k" * 201}, "unique_key"),
         ({"colour": 1}, "no field 'colour'"),
         ({"key": "k"}, "no key of their own"),
     ):

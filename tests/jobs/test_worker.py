@@ -308,7 +308,7 @@ def test_a_handler_is_told_that_the_worker_stops(log: Log) -> None:
     ids = [enqueue(log, "stopping") for _ in range(2)]
     for mode in ("threads", "processes"):
         with working(log, mode=mode) as worker:
-            eventually(lambda: any(log.jobs.get(job_id).status == "processing" for job_id in ids))
+            eventually(lambda: any(job.progress_done == 1 for job in log.jobs.processing()))
             worker.stop()
             eventually(lambda: all(log.jobs.get(job_id).status == "queued" for job_id in ids))
     assert sum(types_of(log, job_id).count("snoozed") for job_id in ids) == 2
@@ -352,6 +352,15 @@ def test_a_worker_that_was_taken_for_lost_gives_up_its_work_and_goes_on_under_a_
     assert {log.jobs.get(job_id).status for job_id in (held, deaf, command)} == {"failed"}
     assert [one.status for one in log.workers.list()] == ["stopped", "lost"]
     assert list((tmp_path / "workers").iterdir()) == []
+
+
+def test_a_worker_that_does_not_know_yet_that_it_is_lost_claims_under_its_new_id(log: Log) -> None:
+    """Under the old one each attempt would be taken from it again, until the job had crashed too often."""
+    with working(log, lease_s=600) as worker:
+        first = worker.worker_id
+        assert first is not None and log.workers.lost(first, "lease_expired", "somebody's clock jumped")
+        done = until_status(log, enqueue(log, "add", a=1), "completed")
+        assert (done.worker_id, done.attempt) == (worker.worker_id, 1) and done.worker_id != first
 
 
 def test_a_claim_that_nobody_knows_of_is_handed_back(log: Log) -> None:
@@ -400,6 +409,15 @@ def test_several_workers_begin_each_attempt_once(log: Log, path: str, tmp_path: 
     assert [log.jobs.get(job_id).attempt for job_id in ids] == [1] * 120
     assert log.jobs.counts() == {"completed": 120}
     assert len((tmp_path / "began").read_text().split()) == 120
+
+
+def test_a_worker_goes_on_when_nobody_listens_to_it_any_more(path: str, log: Log, tmp_path: Path) -> None:
+    ids = [shell(log, "true") for _ in range(3)]
+    with process(path, "--until-empty", folder=tmp_path) as worker:
+        worker.popen.stdout.close()  # type: ignore[union-attr]
+        worker.popen.wait(20)
+    assert {log.jobs.get(job_id).status for job_id in ids} == {"completed"}
+    assert [one.status for one in log.workers.list()] == ["stopped"]
 
 
 def test_until_empty_waits_for_what_others_process(log: Log) -> None:

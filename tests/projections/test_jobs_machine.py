@@ -307,7 +307,7 @@ class Jobs(RuleBasedStateMachine):
         after = jobs.retry(model.job_id, reset_failures=reset, force=force)
         if model.status == "queued":
             return
-        model.status, model.cancelling, model.ready_at = "queued", False, after.ready_at or 0
+        model.status, model.cancelling, model.ready_at, model.expires = "queued", False, after.ready_at or 0, False
         if reset:
             model.failures = model.crashes = 0
         model.max_retries = max(model.max_retries, model.failures)

@@ -20,7 +20,7 @@ from projections.jobs import projections
 from tests.helpers import behind_the_back
 
 JOBS = projections[0]
-READY, WAITING = ("queue, priority, ready_at, job_id", "ready_at"), ("job_id", "ready_at")
+READY, WAITING = ("queue, kind, priority, ready_at, job_id", "ready_at"), ("job_id", "ready_at")
 CLAIMED, ENDED, UNIQUE = ("job_id", "claimed_at"), ("status, job_id", "ended_at"), ("unique_key", "unique_key")
 Statement = tuple[str, tuple[Any, ...]]
 

@@ -197,6 +197,7 @@ def _plant(log: Log, texts: list[str]) -> int:
         [
             Append(stream=name, events=[UnknownEvent(tag=tag, data={})], key=name, metadata={"key": name})
             for name, tag in types.items()
+            if not name.startswith("-")  # no category
         ]
     )
     for name in names:

@@ -233,6 +233,7 @@ def test_queues_are_paused_limited_and_resumed(client: Client) -> None:
         {"kind": "k", "max_retries": -1},
         {"kind": "k", "args": []},
         {"kind": "k", "priority": 2**64},
+        {"kind": "k", "max_retires": 0},
         {},
         [],
     ],

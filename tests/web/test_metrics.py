@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
-from eventlog.web.metrics import _labels
+import pytest
+
+import eventlog
+from eventlog.store.sql import SqlReader
+from eventlog.web.metrics import _labels, _of_log
+from eventlog.web.table import ready
 from tests.web.support import Client
 
 SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*\})? (-?[0-9.e+-]+)')
@@ -30,6 +36,16 @@ def samples(client: Client) -> dict[str, float]:
             assert key not in found, key
             found[key] = float(match[3])
     return found
+
+
+def test_whoever_asks_every_few_seconds_has_no_table_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `/readyz` not even the token is asked; a count reads a table from one end to the other."""
+    with eventlog.open(tmp_path / "log.db") as log:
+        log.jobs.enqueue("k")
+        assert {one.name: one.rows for one in log.projections.status()}["jobs"] == 1
+        monkeypatch.setattr(SqlReader, "count", lambda *given: pytest.fail("a table is counted"))
+        assert ready(log).ready
+        assert {name for name, *_ in _of_log(log)} >= {"eventlog_projection_lag", "eventlog_jobs"}
 
 
 def test_everything_is_counted(client: Client) -> None:
