@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 import msgspec
 
-from eventlog.errors import ArtifactError, InvalidName
+from eventlog.errors import ArtifactError, InvalidName, NotFound
 from eventlog.recorder.values import plain
 
 Kind = Literal["input", "output", "logs"]
@@ -22,7 +23,9 @@ MAX_PART_BYTES = 255
 MAX_NAME_BYTES = 1024
 _CHUNK = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOT_THERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO))
 
 
 class Saved(NamedTuple):
@@ -156,6 +159,25 @@ class ArtifactStore:
             os.fchmod(descriptor, 0o600)
             return os.fdopen(descriptor, "wb", buffering=0)
 
+    def open(self, run_id: int, kind: Kind, name: str) -> BinaryIO:
+        """A file of the run to read, unbuffered. No symbolic link in the run's directory is followed.
+
+        Raises InvalidName, NotFound where there is no such regular file, ArtifactError where it cannot be read.
+        """
+        parts = check_name(name)
+        missing = NotFound(f"{kind}/{name} is not among the files of run {run_id}", run_id=run_id, kind=kind, name=name)
+        try:
+            with self._parent(run_id, kind, parts, make=False) as parent:
+                descriptor = os.open(parts[-1], _OLD_FILE, dir_fd=parent)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                raise missing from error
+            raise ArtifactError(f"cannot read {kind}/{name} of run {run_id}: {error.strerror}") from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise missing
+        return os.fdopen(descriptor, "rb", buffering=0)
+
     def path(self, run_id: int, kind: Kind, name: str) -> Path:
         """Where a file of a run is. Raises InvalidName."""
         return self.run_dir(run_id).joinpath(kind, *check_name(name))
@@ -182,18 +204,17 @@ class ArtifactStore:
             yield file
 
     @contextmanager
-    def _parent(self, run_id: int, kind: Kind, parts: list[str]) -> Iterator[int]:
+    def _parent(self, run_id: int, kind: Kind, parts: list[str], *, make: bool = True) -> Iterator[int]:
         """The directory of a file, opened part by part: a symbolic link on the way is an error, not a way out."""
         if kind not in KINDS:
             raise InvalidName(f"files of a run are {', '.join(KINDS)}, not {kind!r}", kind=kind)
         descriptors = [os.open(self.run_dir(run_id), _DIRECTORY)]
         try:
             for part in (kind, *parts[:-1]):
-                try:
-                    os.mkdir(part, 0o700, dir_fd=descriptors[-1])
-                    os.chmod(part, 0o700, dir_fd=descriptors[-1])
-                except FileExistsError:
-                    pass
+                if make:
+                    with suppress(FileExistsError):
+                        os.mkdir(part, 0o700, dir_fd=descriptors[-1])
+                        os.chmod(part, 0o700, dir_fd=descriptors[-1])
                 descriptors.append(os.open(part, _DIRECTORY, dir_fd=descriptors[-1]))
             yield descriptors[-1]
         finally:

@@ -329,9 +329,9 @@ class RunsRepository(Repository):
         """The values of a run's metrics, in the order in which they were logged."""
         return self._journal(METRICS, run_id, [] if name is None else [Filter("name", "=", name)])
 
-    def artifacts(self, run_id: int) -> builtins.list[RunArtifact]:
-        """The files a run took in or left behind."""
-        return self._journal(ARTIFACTS, run_id)
+    def artifacts(self, run_id: int, name: str | None = None) -> builtins.list[RunArtifact]:
+        """The files a run took in or left behind, in the order in which they were saved."""
+        return self._journal(ARTIFACTS, run_id, [] if name is None else [Filter("name", "=", name)])
 
     def output(self, run_id: int) -> builtins.list[Said]:
         """What a run wrote to stdout and stderr: sizes, hashes and the tails."""

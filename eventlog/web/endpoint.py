@@ -10,8 +10,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
+from eventlog.web.download import send_file
 from eventlog.web.operation import EVENT_STREAM, Operation
-from eventlog.web.problems import Refused
+from eventlog.web.problems import ClientGone, Refused
 from eventlog.web.projections import parse_version
 from eventlog.web.service import Service, matches
 from eventlog.web.sse import follow
@@ -19,10 +20,6 @@ from eventlog.web.sse import follow
 Answer = tuple[int, bytes, dict[str, str]]
 DRAIN_S = 1.0
 _to_json = msgspec.json.Encoder().encode
-
-
-class ClientGone(Exception):
-    """Nobody waits for the answer."""
 
 
 class Endpoint:
@@ -47,6 +44,10 @@ class Endpoint:
             return
         given = {**operation.parse_path(scope["path_params"]), **query}
         given |= operation.parse_body(await self._body(headers, receive))
+        if operation.downloads:
+            found = await service.in_thread(lambda: operation.function(log=service.log, **given))
+            await send_file(service, found, scope["method"], headers, receive, send)
+            return
         if operation.is_async:
             result = await operation.function(log=service.log, **given)
             answer: Answer = operation.status, _to_json(result), {}

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from eventlog.web.endpoint import ClientGone, respond
-from eventlog.web.problems import MEDIA_TYPE, TITLES, Refused, answer
+from eventlog.web.endpoint import respond
+from eventlog.web.problems import MEDIA_TYPE, TITLES, ClientGone, Refused, answer
 from eventlog.web.service import Service
 
 OPEN = frozenset(("/healthz", "/readyz"))

@@ -9,7 +9,7 @@ import msgspec
 
 import eventlog
 from eventlog.web.guard import OPEN
-from eventlog.web.operation import AS_OF, EVENT_STREAM, Operation
+from eventlog.web.operation import AS_OF, EVENT_STREAM, Download, Operation
 from eventlog.web.problems import MEDIA_TYPE as PROBLEM
 from eventlog.wire import Problem, StoredRecord
 
@@ -49,7 +49,7 @@ def document(operations: Iterable[Operation]) -> bytes:
 
 
 def _is_type(hint: object) -> bool:
-    return hint is not None and hint is not type(None) and hint is not bytes
+    return hint not in (None, type(None), bytes, Download)
 
 
 def _hook(kind: type) -> dict[str, Any]:
@@ -90,8 +90,10 @@ def _parameters(operation: Operation, known: dict[str, Any]) -> Iterable[dict[st
         yield {"name": column.name, "in": "query", "required": column.required, "schema": schema}
     if operation.time_travels:
         yield {"name": AS_OF, "in": "query", "description": AS_OF_TEXT, "schema": {"type": "string"}}
-    if operation.cached:
+    if operation.cached or operation.downloads:
         yield {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}}
+    if operation.downloads:
+        yield {"name": "Range", "in": "header", "schema": {"type": "string", "pattern": "^bytes=[0-9]*-[0-9]*$"}}
     if operation.streams:
         yield {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"}}
 
@@ -107,12 +109,15 @@ def _responses(operation: Operation, known: dict[str, Any]) -> dict[str, Any]:
     headers = {}
     if operation.streams:
         done["content"] = {EVENT_STREAM: {"schema": {"type": "string"}}}
-    elif operation.returns is bytes:
+    elif operation.returns is bytes or operation.downloads:
         done["content"] = {operation.media.partition(";")[0]: {"schema": {}}}
     elif _is_type(operation.returns):
         done["content"] = {operation.media: {"schema": known[repr(operation.returns)]}}
     if operation.cached:
         headers["ETag"] = {"description": "The version of the log, and of the tables.", "schema": {"type": "string"}}
+    if operation.downloads:
+        headers["ETag"] = {"description": "The file's SHA-256.", "schema": {"type": "string"}}
+        headers["Content-Disposition"] = {"description": "The file's name.", "schema": {"type": "string"}}
     if operation.follows is not None:
         headers["Link"] = {
             "description": 'The next page, where there is one: rel="next".',
@@ -121,7 +126,9 @@ def _responses(operation: Operation, known: dict[str, Any]) -> dict[str, Any]:
     if headers:
         done["headers"] = headers
     found: dict[str, Any] = {str(operation.status): done}
-    if operation.cached:
+    if operation.downloads:
+        found["206"] = {**done, "description": "The part of it that was asked for (Range)."}
+    if operation.cached or operation.downloads:
         found["304"] = {"description": "What was asked for is as it was (If-None-Match)."}
     if operation.status_of is not None:
         found["503"] = done

@@ -13,7 +13,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -25,6 +25,7 @@ Method = Literal["GET", "POST", "PATCH", "DELETE"]
 AS_OF = "as_of"
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
+BYTES = "application/octet-stream"
 _PART = re.compile(r"\{(\w+)(?::path)?\}")
 _OFFERED = frozenset(("log", "ask", "version", "service"))
 Next = Callable[[Any, Any], dict[str, Any] | None]
@@ -42,6 +43,15 @@ class Column(NamedTuple):
     many: bool
     required: bool
     default: Any
+
+
+class Download(NamedTuple):
+    """A file as an answer; ``size_bytes`` and ``sha256`` are what it has to be."""
+
+    file: BinaryIO
+    name: str
+    size_bytes: int
+    sha256: str
 
 
 class Operation:
@@ -81,6 +91,7 @@ class Operation:
         self.is_async = inspect.iscoroutinefunction(function)
         hints = typing.get_type_hints(function, include_extras=True)
         self.returns: Any = hints.pop("return")
+        self.downloads = self.returns is Download
         self.wants = frozenset(hints) & _OFFERED
         self.time_travels = bool(self.wants & {"ask", "version"})
         self.query: type[Query] | None = hints.get("query")

@@ -44,8 +44,10 @@ TITLES = {
     405: "Method not allowed",
     408: "Request timeout",
     409: "Conflict",
+    410: "Gone",
     413: "Content too large",
     415: "Unsupported media type",
+    416: "Range not satisfiable",
     421: "Misdirected request",
     422: "Unprocessable content",
     500: "Internal server error",
@@ -64,6 +66,10 @@ class Refused(Exception):
         self.headers = headers or {}
         if close:
             self.headers["connection"] = "close"
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer, or nobody is to wait for the rest of it."""
 
 
 def status_of(error: Exception) -> int:

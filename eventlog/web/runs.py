@@ -12,6 +12,7 @@ from eventlog.app import Log, Past
 from eventlog.errors import InvalidQuery, NotFound, WrongExpectedVersion
 from eventlog.events.base import Int64
 from eventlog.events.runs import RunArtifactSaved, RunFinished, RunStarted, RunStatus
+from eventlog.recorder.artifacts import check_name
 from eventlog.repositories.runs import RunsRepository
 from eventlog.web.events import Durable
 from eventlog.web.operation import Operation, Query
@@ -73,7 +74,7 @@ class RunsCounted(Query, frozen=True, kw_only=True):
 
 
 class ByName(Query, frozen=True, kw_only=True):
-    """Which metrics."""
+    """Which metrics, or files."""
 
     name: str | None = None
 
@@ -184,6 +185,7 @@ def log_run_message(log: Log, run_id: int, query: Durable, body: Message) -> Non
 
 def save_run_artifact(log: Log, run_id: int, body: NewArtifact) -> None:
     """Record that a file was saved; the file itself stays where it is."""
+    check_name(body.name)
     artifact = RunArtifactSaved(**msgspec.structs.asdict(body))
     _said(run_id, lambda: log.runs.save_artifact(run_id, artifact))
 
@@ -203,9 +205,9 @@ def list_run_outputs(ask: Log | Past, run_id: int) -> list[SaidOutput]:
     return [SaidOutput(row, text) for row, text in ask.runs.output(run_id)]  # type: ignore[arg-type]
 
 
-def list_run_artifacts(ask: Log | Past, run_id: int) -> list[RunArtifact]:
+def list_run_artifacts(ask: Log | Past, run_id: int, query: ByName) -> list[RunArtifact]:
     """The files that a run took in or left behind."""
-    return ask.runs.artifacts(run_id)
+    return ask.runs.artifacts(run_id, query.name)
 
 
 def list_run_events(ask: Log | Past, run_id: int) -> list[StoredRecord]:

@@ -34,7 +34,7 @@ async def follow(service: Service, query: Followed, last_id: str | None, receive
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     tasks = [
         asyncio.create_task(_send_records(service, query, position, send)),
-        asyncio.create_task(_until_gone(receive)),
+        asyncio.create_task(until_gone(receive)),
         asyncio.create_task(service.stop.wait()),
     ]
     try:
@@ -97,6 +97,7 @@ def _chunk(text: bytes) -> dict[str, object]:
     return {"type": "http.response.body", "body": text, "more_body": True}
 
 
-async def _until_gone(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
+    """Wait until the client goes away, or has its whole answer."""
     while (await receive())["type"] != "http.disconnect":
         pass

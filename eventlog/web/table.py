@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eventlog.app import Log
 from eventlog.web import (
+    artifacts,
     events,
     evidence,
     jobs,
@@ -52,6 +53,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *evidence.OPERATIONS,
     *schedules.OPERATIONS,
     *runs.OPERATIONS,
+    *artifacts.OPERATIONS,
     *projects.OPERATIONS,
     *statistics.OPERATIONS,
     *projections.OPERATIONS,

@@ -14,6 +14,7 @@ EVENTLOG_LONG_CRASHES     of a PostgreSQL server under load         (2)
 EVENTLOG_LONG_JOB_KILLS   workers and recoverers killed             (50)
 EVENTLOG_LONG_STEP        lines between two interrupts              (40)
 EVENTLOG_LONG_REQUESTS    of each kind and operation over HTTP      (5)
+EVENTLOG_LONG_INJECTIONS  hostile texts in each parameter           (20)
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ DEFAULTS = {
     "JOB_KILLS": 50,
     "STEP": 40,
     "REQUESTS": 5,
+    "INJECTIONS": 20,
 }
 
 

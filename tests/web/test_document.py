@@ -90,6 +90,7 @@ def test_every_read_that_can_travel_in_time_says_so() -> None:
     assert present == {
         "/api/events/stream", "/api/keys/{key}", "/api/workers/silences", "/api/projections", "/api/projections/diff",
         "/api/projections/verify", "/api/projections/{table}/explain", "/api/openapi.json",
+        "/api/runs/{run_id}/artifacts/{kind}/{name}",
         "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
     assert not [
