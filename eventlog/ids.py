@@ -20,12 +20,13 @@ def uuid7() -> str:
     section 6.2), so ids of several processes sort by microsecond.
     """
     global _last
+    random = int.from_bytes(os.urandom(8))
     with _lock:
         # 10 bits of microseconds and 2 random ones fill rand_a; a clock that stands still or goes back only counts on.
         ms, us = divmod(now_us(), 1000)
-        stamp = _last = max(ms << 12 | us << 2 | os.urandom(1)[0] >> 6, _last + 1)
-    random = int.from_bytes(os.urandom(8)) >> 2
-    return str(uuid.UUID(int=(stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62 | random))
+        stamp = _last = max(ms << 12 | us << 2 | random & 3, _last + 1)
+    text = f"{stamp >> 12:012x}{0x7000 | stamp & 0xFFF:04x}{0b10 << 62 | random >> 2:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def floor_of(at_us: int) -> str:

@@ -26,12 +26,16 @@ class Place(NamedTuple):
     name: str
     target: Callable[[Path], str]
     shared: bool
+    contract: bool = True
+    """Whether the contract is tried here in every run, and not in the long one alone."""
     tables: bool = True
+    """The same for what is tried of tables."""
 
 
 PLACES = [
     Place("sqlite-file", lambda folder: str(folder / "log.db"), shared=True),
-    Place("sqlite-memory", lambda folder: ":memory:", shared=False),
+    # The store of JSON lines is one in memory with a file beside it, so what it can do, this one can.
+    Place("sqlite-memory", lambda folder: ":memory:", shared=False, contract=False, tables=False),
     Place("jsonl", lambda folder: str(folder / "log.jsonl"), shared=False, tables=False),
     Place("postgres", lambda folder: postgres.borrow_log(), shared=True),
 ]
@@ -46,8 +50,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         only_shared = metafunc.definition.get_closest_marker("shared") is not None
         places = [place for place in PLACES if place.shared or not only_shared]
-        always = "contract" in metafunc.definition.path.parts
-        marks = [() if place.tables or always else pytest.mark.long for place in places]
+        contract = "contract" in metafunc.definition.path.parts
+        often = [place.contract if contract else place.tables for place in places]
+        marks = [() if one else pytest.mark.long for one in often]
         params = [pytest.param(place, id=place.name, marks=mark) for place, mark in zip(places, marks, strict=True)]
         metafunc.parametrize("place", params)
 

@@ -18,8 +18,9 @@ import psycopg
 import eventlog
 
 _SHAPE = (
-    "SELECT string_agg(concat_ws(' ', table_name, column_name, data_type, is_nullable), ',' "
-    "ORDER BY table_name, ordinal_position) FROM information_schema.columns WHERE table_schema = current_schema()"
+    "SELECT string_agg(concat_ws(' ', relname, attname, atttypid::regtype, attnotnull), ',' ORDER BY relname, attnum) "
+    "FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relkind = 'r' AND attnum > 0 "
+    "AND NOT attisdropped AND relnamespace = quote_ident(current_schema())::regnamespace"
 )
 _INDEXES = "SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema()"
 _TRIGGERS = (

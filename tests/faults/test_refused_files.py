@@ -142,7 +142,7 @@ def test_a_damaged_page_is_reported_wherever_it_is_and_never_as_a_traceback(path
     whole = path.read_bytes()
     pages = len(whole) // 4096
     silent: list[int] = []
-    for page in range(2, pages + 1, max(1, pages // 25)):
+    for page in range(2, pages + 1, max(1, pages // 9)):
         damage(path, page)
         damaged = path.read_bytes()
         lines = run("check_everything", path)

@@ -396,6 +396,7 @@ class _Line:
         self.wire, self.client, self.server = wire, client, server
         self.swallow: str | None = None
         self.prepared: bytes | None = None
+        self.taking: bytes = b""
         self.holds_head = False
 
     def cut(self) -> None:
@@ -408,6 +409,11 @@ class _Line:
     def commits(self, data: bytes) -> bool:
         """Whether a COMMIT of an append is run by this: as it is, or prepared before under a name."""
         if b"FOR UPDATE" in data:
+            self.holds_head = True
+            if data[:1] == b"P":
+                self.taking = data[5:].split(b"\0")[0]
+        # Asked for often enough, it is prepared once and then called by its name.
+        if self.taking and b"\0" + self.taking + b"\0" in data:
             self.holds_head = True
         if not self.holds_head:
             return False

@@ -13,9 +13,9 @@ from tests.helpers import eventually, thread
     ("what", "code", "step"),
     [
         ("append", "ours", 1),
-        ("copy", "all", 120),
-        ("transaction", "ours", 8),
-        ("rebuild", "ours", 400),
+        pytest.param("copy", "all", 120, marks=pytest.mark.long),
+        pytest.param("transaction", "ours", 8, marks=pytest.mark.long),
+        pytest.param("rebuild", "ours", 400, marks=pytest.mark.long),
         ("rebuild", "withs", 1),
     ],
 )
@@ -30,7 +30,7 @@ def test_an_interrupt_that_leaves_the_drivers_lock_behind_hangs_nobody(url: str)
     assert_sound(url, ["before", "after"])
 
 
-@pytest.mark.parametrize("again_s", [0, 0.15], ids=["once", "again and again"])
+@pytest.mark.parametrize("again_s", [pytest.param(0, marks=pytest.mark.long), 0.15], ids=["once", "again and again"])
 def test_an_interrupt_while_the_server_is_at_work_is_told_soon_and_the_log_works_on(url: str, again_s: float) -> None:
     lines = run("in_the_middle", url, again_s)
     assert lines == ["wait_for_the_head: interrupted", "read: interrupted", "copy: interrupted"]
@@ -40,7 +40,7 @@ def test_an_interrupt_while_the_server_is_at_work_is_told_soon_and_the_log_works
     assert_sound(url, ["before", "after"])
 
 
-@pytest.mark.parametrize(("how", "times"), [("slow answer", 1), ("late", 3)])
+@pytest.mark.parametrize(("how", "times"), [pytest.param("slow answer", 1, marks=pytest.mark.long), ("late", 3)])
 def test_others_whose_events_go_with_an_interrupted_commit_are_stored_once(
     url: str, wire: Wire, how: str, times: int
 ) -> None:

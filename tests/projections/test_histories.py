@@ -167,7 +167,7 @@ def check_statistics(log: Log, states: list[Tables]) -> None:
 
 
 CHUNKS = st.lists(st.integers(1, 9), min_size=1, max_size=4)
-SLOW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+SLOW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @SLOW
@@ -182,7 +182,7 @@ def test_any_history_gives_the_same_tables_every_way(history: Any, chunks: list[
         check_statistics(log, states)
 
 
-@settings(SLOW, max_examples=12)
+@settings(SLOW, max_examples=8)
 @given(JOB_HISTORIES, CHUNKS, st.data())
 def test_any_history_of_jobs_gives_the_same_tables_every_way(
     history: Any, chunks: list[int], data: st.DataObject
