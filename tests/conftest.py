@@ -43,6 +43,7 @@ PLACES = [
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "shared: needs a store that several logs can open at once")
+    config.addinivalue_line("markers", "alike: what it asks of a store other tests ask of each; long on all but a file")
     config.addinivalue_line("markers", "unmade: needs a place where no table of a projection was made before")
 
 
@@ -52,6 +53,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         places = [place for place in PLACES if place.shared or not only_shared]
         contract = "contract" in metafunc.definition.path.parts
         often = [place.contract if contract else place.tables for place in places]
+        if metafunc.definition.get_closest_marker("alike") is not None:
+            often = [place.name == "sqlite-file" for place in places]
         marks = [() if one else pytest.mark.long for one in often]
         params = [pytest.param(place, id=place.name, marks=mark) for place, mark in zip(places, marks, strict=True)]
         metafunc.parametrize("place", params)

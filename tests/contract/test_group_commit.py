@@ -98,9 +98,11 @@ def test_more_waiting_than_one_commit_takes_are_all_stored(log: Log) -> None:
         "interrupted_in_a_transaction",
     ],
 )
+@pytest.mark.alike
 def test_ctrl_c_leaves_the_log_whole_and_everybody_else_served(target: str, moment: str) -> None:
     assert in_child(moment, target) == "interrupted\n"
 
 
+@pytest.mark.alike
 def test_ctrl_c_at_any_moment_leaves_the_log_whole(target: str) -> None:
     assert in_child("interrupted_at_any_moment", target) == "whole\n"

@@ -12,6 +12,8 @@ from eventlog.errors import Conflict, EventLogError, InvalidInput, InvalidName, 
 from tests.helpers import in_threads
 from tests.projections.reference import check_every_way
 
+pytestmark = pytest.mark.alike
+
 
 def test_a_project_is_added_updated_and_deleted(log: Log) -> None:
     with freeze_time("2024-05-01 12:00:00"):

@@ -24,6 +24,8 @@ from tests.conftest import OpenLog
 from tests.helpers import Noted, assert_whole, in_threads
 from tests.projections.reference import check_every_way
 
+pytestmark = pytest.mark.alike
+
 HOUR = 3_600_000_000
 
 

@@ -22,6 +22,8 @@ from eventlog.events.runs import RunFinished, RunStarted
 from eventlog.repositories.statistics import RunStatistics
 from projections.runs import Run
 
+pytestmark = pytest.mark.alike
+
 BEGIN = datetime(2023, 10, 20, tzinfo=UTC)
 STATUSES = ("success", "fail", "killed")
 HOUR = 3_600_000_000
