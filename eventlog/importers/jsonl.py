@@ -57,7 +57,7 @@ def read(source: BinaryIO) -> Iterator[Entry]:
             continue
         try:
             entry = Entry(number, _decode(text))
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(f"line {number}: {_hint(text, error)}") from error
         yield entry
 
