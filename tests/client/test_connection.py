@@ -258,7 +258,8 @@ def scripted(answer: bytes) -> Script:
         if request.startswith(b"GET /api/head") and b"as_of" not in request:
             connection.sendall(http(HEAD))
             return True
-        connection.sendall(answer)
+        # Told, it is not taken for one that goes on, however late its end is noticed.
+        connection.sendall(answer.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1))
         return False
 
     return script
