@@ -1,7 +1,10 @@
 """What events, names, several appends together and several processes promise, through a server."""
 
+import pytest
+
 from tests.client.support import contract
 
+pytestmark = pytest.mark.long
 globals().update(contract("test_events"))
 globals().update(contract("test_names"))
 globals().update(

@@ -1,7 +1,10 @@
 """What reading promises, through a server."""
 
+import pytest
+
 from tests.client.support import TRANSACTION, contract
 
+pytestmark = pytest.mark.long
 globals().update(
     contract(
         "test_read",

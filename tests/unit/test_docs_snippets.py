@@ -133,8 +133,12 @@ def matches(expected: str, output: str) -> bool:
     return re.fullmatch(pattern, output, re.DOTALL) is not None
 
 
+# The page on PostgreSQL takes as long as all others together.
+LONG = [pytest.param(page, marks=pytest.mark.long) if page == "docs/postgresql.md" else page for page in PAGES]
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", LONG)
 def test_every_snippet_runs(page: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     if page == "docs/http.md" and shutil.which("curl") is None:
         pytest.skip("needs curl")
