@@ -146,7 +146,10 @@ class Inline:
         if one is None:
             return writer.load(root.table, [(key,)]).get((key,))
         if key not in one.known:
-            one.known[key] = writer.load(root.table, [(key,)]).get((key,))
+            row = writer.load(root.table, [(key,)]).get((key,))
+            if row is None and root.retires is not None:
+                return None  # not remembered: the table does not tell one that was retired from one that never was
+            one.known[key] = row
         return in_table(one.known[key])
 
     def learn(self, name: str, rows: Mapping[Any, Any]) -> None:
