@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from eventlog.clock import now_us
 from eventlog.codec import Codec
-from eventlog.errors import Conflict, IllegalTransition, InvalidInput, KeyReused, NotFound, ProjectionError
+from eventlog.errors import Conflict, InvalidInput, KeyReused, NotFound, ProjectionError
 from eventlog.events import Event
 from eventlog.events.jobs import (
     JobAttemptFailed,
@@ -1050,4 +1050,4 @@ def _filters(
     return where
 
 
-__all__ = ["IllegalTransition", "JobPage", "JobsRepository", "LateResult", "NewJob", "WorkerGone"]
+__all__ = ["JobPage", "JobsRepository", "LateResult", "NewJob", "WorkerGone"]
