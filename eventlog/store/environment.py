@@ -7,6 +7,8 @@ import os
 import re
 import sqlite3
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from eventlog.errors import DiskFull, LocksLost, UnsupportedFilesystem
@@ -19,6 +21,7 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 """How the mount table writes spaces, tabs, newlines and backslashes."""
 MOUNT_TABLE = "/proc/self/mounts"
 LOW_WATER_BYTES = 1 << 20
+_LOOKS, _LOOK_PAUSE_S = 5, 0.04
 OTHER_ENGINES = ("apsw", "pysqlite3", "sqlean", "pysqlcipher3", "sqlcipher3")
 
 
@@ -97,19 +100,22 @@ def shared_memory_maps(path: Path) -> int:
     return sum(len(field) == 6 and int(field[2], 16) == 0 and int(field[4]) == wanted for field in fields)
 
 
-def check_engines(path: Path, own: int) -> None:
+def check_engines(path: Path, own: Callable[[], int]) -> None:
     """Raises LocksLost when another SQLite library has this file open too: the two cancel each other's locks.
 
-    ``own`` is how many connections this package has to it.
+    ``own`` says how many connections this package has to it. A thread that is just opening or closing one is not
+    somebody else, nor is a log that was dropped without close(): who is still there after some looks is.
     """
     engine = foreign_engine()
-    allowed = 1 if own else 0
-    if engine is None or shared_memory_maps(path) <= allowed:
+    if engine is None:
         return
-    gc.collect()  # a log that was dropped without close() is not somebody else's
-    if shared_memory_maps(path) > allowed:
-        raise LocksLost(
-            f"{path} is open through another SQLite library in this process ({engine}); two libraries on one file "
-            "cancel each other's locks and lose events. Close it there, or read the log through eventlog",
-            engine=engine,
-        )
+    for _ in range(_LOOKS):
+        if shared_memory_maps(path) <= (1 if own() else 0):
+            return
+        gc.collect()
+        time.sleep(_LOOK_PAUSE_S)
+    raise LocksLost(
+        f"{path} is open through another SQLite library in this process ({engine}); two libraries on one file "
+        "cancel each other's locks and lose events. Close it there, or read the log through eventlog",
+        engine=engine,
+    )

@@ -149,9 +149,8 @@ class SQLiteStore(Liveness):
         return self._connect("ro", "&immutable=1")
 
     def _connect(self, mode: str, more: str = "", *, with_space: bool = True) -> sqlite3.Connection:
-        own = self._own_connections()
-        environment.check_engines(self.path, own)
-        if not own and not more and with_space:
+        environment.check_engines(self.path, self._own_connections)
+        if not self._own_connections() and not more and with_space:
             # The first connection makes the -shm file, and on a full disk the kernel kills who touches it.
             environment.check_space(self.path.parent)
         place = quote(str(self.path.absolute()))
@@ -381,7 +380,7 @@ class SQLiteStore(Liveness):
         if modules != self._modules:
             # Something was imported since the last look: another SQLite library, perhaps.
             if environment.foreign_engine():
-                environment.check_engines(self.path, self._own_connections())
+                environment.check_engines(self.path, self._own_connections)
             else:
                 self._modules = modules
 

@@ -145,4 +145,14 @@ def test_another_sqlite_library_matters_only_when_it_has_the_file_open(
         with eventlog.open(path) as other:
             assert other.runs.count() == 1
         with pytest.raises(LocksLost, match="apsw"):
-            environment.check_engines(path, own=0)
+            environment.check_engines(path, own=lambda: 0)
+
+
+def test_a_thread_that_is_just_opening_the_log_is_not_another_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.db"
+    with eventlog.open(path):
+        monkeypatch.setitem(sys.modules, "apsw", types.ModuleType("apsw"))
+        counts = iter((0, 1))  # its connection is there already, and is counted a moment later
+        environment.check_engines(path, own=lambda: next(counts))
