@@ -207,14 +207,18 @@ def _plan_entity(
     reader: Reader, entity: Entity[Any], items: Sequence[Item], made: Plan, known: dict[Any, Any]
 ) -> list[Change]:
     keys = key_map(entity, items)
-    if missing := [key for key in keys.values() if key is not None and key not in known]:
+    things = things_of(entity, items, keys)
+    if missing := [key for key in things if key not in known]:
         # A stream that begins here has no row yet.
         begun = {keys[record.stream] for record, _ in items if record.version == 1}
-        loaded = reader.load(entity.table, [(key,) for key in missing if key not in begun])
-        known.update((key, loaded.get((key,))) for key in missing)
+        if entity.part is not None:
+            begun = {key for key in missing if key[0] in begun}
+        row_key = entity.row_key
+        loaded = reader.load(entity.table, [row_key(key) for key in missing if key not in begun])
+        known.update((key, loaded.get(row_key(key))) for key in missing)
         if entity.retires is not None and (gone := [key for key in missing if known[key] is None and key not in begun]):
             known.update(_retired(reader, entity, gone, items[0][0].position - 1))
-    before = {key: known[key] for key in keys.values() if key is not None}
+    before = {key: known[key] for key in things}
     rows = before.copy()
     made.failure = evolve_all(entity, items, keys, rows)
     changes: list[Change] = []
@@ -223,9 +227,10 @@ def _plan_entity(
         if row is old or row == old:
             continue
         try:
-            if in_table(row) is not None and getattr(row, entity.table.key[0], None) != key:
-                raise ValueError(f"a row of {entity.table.key[0]} {key!r} became {row!r}"[:200])
-            made.turn((key,), in_table(old), in_table(row))
+            key = entity.row_key(key)
+            if in_table(row) is not None and tuple([getattr(row, name, None) for name in entity.table.key]) != key:
+                raise ValueError(f"a row of {', '.join(entity.table.key)} {key!r} became {row!r}"[:200])
+            made.turn(key, in_table(old), in_table(row))
         except Exception as error:
             made.refuse(items[0][0].position, error)
             return []
@@ -252,15 +257,27 @@ def _plan_journal(journal: Journal[Any], items: Sequence[Item], made: Plan) -> l
 
 
 def key_map(entity: Entity[Any], items: Iterable[Item]) -> dict[str, Any]:
-    """The streams of the items, each with the key of its row."""
-    return {stream: entity.key_of(stream) for stream in {record.stream for record, _ in items}}
+    """The streams of the items, each with the key of its row; where a stream has many rows, with itself."""
+    streams = {record.stream for record, _ in items}
+    if entity.part is not None:
+        return dict(zip(streams, streams, strict=True))
+    return {stream: entity.key_of(stream) for stream in streams}
+
+
+def things_of(entity: Entity[Any], items: Iterable[Item], keys: dict[str, Any]) -> list[Any]:
+    """What the items are about, each once, in any order; ``keys`` are those of `key_map`."""
+    if entity.part is None:
+        return [key for key in keys.values() if key is not None]
+    # One that does not decode is about nothing that could be said; `evolve_all` stops there.
+    things = (entity.thing_of(record, event) for record, event in items if type(event) is not Broken)
+    return list(dict.fromkeys(things))
 
 
 def evolve_all(
     entity: Entity[Any], items: Iterable[Item], keys: dict[str, Any], rows: dict[Any, Any]
 ) -> Failure | None:
     """Fold items into rows, in order; stops at the first that the entity's code does not take."""
-    evolve, retires = entity.evolve, entity.retires
+    evolve, retires, part = entity.evolve, entity.retires, entity.part
     get = rows.get
     record: Record | None = None
     try:
@@ -269,6 +286,8 @@ def evolve_all(
             if key is not None:
                 if type(event) is Broken:
                     raise DecodeError(event.problem)
+                if part is not None:
+                    key = (key, part(event))
                 row = get(key)
                 if retires is not None and (type(row) is Retired or type(event) is retires):
                     rows[key] = row if type(row) is Retired else Retired(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
@@ -96,6 +97,10 @@ class Entity(_Root, Generic[R]):
     ``evolve(row | None, event, record) -> row | None`` is pure. The stream ``<category>-<key>`` alone decides the row;
     the key is the row's first field, text or an integer without leading zeros.
 
+    With ``part``, the name of a field that all its events have, a stream has many things: a row for each value of that
+    field. The row's first two fields are then ``stream`` and that field, and both together are the key; streams of any
+    category have such rows.
+
     An event of the type ``retires`` takes the row out of the table for good, and rollups that keep what was retired
     still count it; no later event of the stream is looked at.
     """
@@ -108,14 +113,20 @@ class Entity(_Root, Generic[R]):
         *,
         version: int,
         row: type[R],
-        category: str,
         types: Sequence[type[Event]],
         evolve: Evolve[R],
+        category: str = "",
+        part: str | None = None,
         indexes: Iterable[Sequence[str]] = (),
         retires: type[Event] | None = None,
     ) -> None:
-        super().__init__(name, version, row, row.__struct_fields__[:1], indexes, evolve)
+        if (part is None) is (not category) or (part is not None and retires is not None):
+            raise ProjectionError(f"the entity {name} has a category, or a part and nothing that retires its rows")
+        if part is not None and row.__struct_fields__[:2] != ("stream", part):
+            raise ProjectionError(f"the first fields of the entity {name} are stream and {part}")
+        super().__init__(name, version, row, row.__struct_fields__[: 1 if part is None else 2], indexes, evolve)
         self.category = category
+        self.part = None if part is None else attrgetter(part)
         self.types = tuple(types)
         self.evolve = evolve
         self.retires = retires
@@ -144,8 +155,16 @@ class Entity(_Root, Generic[R]):
         return int(text)
 
     def stream_of(self, key: Any) -> str:
-        """The stream that decides a row."""
-        return f"{self._prefix}{key}"
+        """The stream that decides a row; ``key`` is the first column of its key."""
+        return key if self.part is not None else f"{self._prefix}{key}"
+
+    def thing_of(self, record: Record, event: Any) -> Any:
+        """What a record is about: the key of a row where there is one a stream, else stream and part."""
+        return self.key_of(record.stream) if self.part is None else (record.stream, self.part(event))
+
+    def row_key(self, thing: Any) -> tuple[Any, ...]:
+        """The key of the row of a thing, column by column."""
+        return (thing,) if self.part is None else thing
 
 
 class Journal(_Root, Generic[R]):

@@ -107,9 +107,12 @@ class Inline:
     def forget_streams(self, streams: Collection[str]) -> None:
         for one in {one for ones in (self._active or {}).values() for one in ones}:
             root = one.group.root
-            if isinstance(root, Entity):
+            if isinstance(root, Entity) and root.part is None:
                 for stream in streams:
                     one.known.pop(root.key_of(stream), None)
+            elif isinstance(root, Entity):
+                for thing in [thing for thing in one.known if thing[0] in streams]:
+                    del one.known[thing]
 
     def apply(self, writer: Writer, items: list[Item], old: int, new: int, careful: bool) -> None:
         active = self._load(writer, old) if self._active is None else self._active

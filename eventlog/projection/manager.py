@@ -19,7 +19,7 @@ from eventlog.errors import (
     ProjectionUnknown,
 )
 from eventlog.log import EventLog, Tx
-from eventlog.projection.fold import Failure, Plan, apply, as_dict, decode, evolve_all, key_map, page
+from eventlog.projection.fold import Broken, Failure, Item, Plan, apply, as_dict, decode, evolve_all, key_map, page
 from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup, groups_of, in_table
 from eventlog.projection.machine import (
     Checkpoint,
@@ -534,7 +534,11 @@ class Projections:
             row = reader.load(member.table, [wanted]).get(wanted)
             if isinstance(member, Rollup):
                 sources = contributions(reader, member, group.root, wanted)
-                keys = [getattr(source, group.root.table.key[0]) for source in sources]
+                columns = group.root.table.key
+                keys = [
+                    getattr(source, columns[0]) if len(columns) == 1 else tuple(getattr(source, c) for c in columns)
+                    for source in sources
+                ]
                 steps: list[Step] = []
             else:
                 keys = []
@@ -559,9 +563,12 @@ class Projections:
             if isinstance(member, Journal):
                 after = member.make(items[0][1], record) if items else None
             else:
-                held = {key[0]: before}
+                if member.part is not None and not (items and _is_about(member, items[0], key)):
+                    continue
+                thing = key[0] if member.part is None else key
+                held = {thing: before}
                 failure: Failure | None = evolve_all(member, items, key_map(member, items), held)
-                after = before if failure else held[key[0]]
+                after = before if failure else held[thing]
             columns = _changed(in_table(before), in_table(after))
             steps.append(Step(record.position, record.version, record.type, record.occurred_at, columns))
             before = after
@@ -580,6 +587,11 @@ class Projections:
             if all(m.name in stored and stored[m.name].version == m.version for m in group.members)
         ]
         return verify(self._log, groups, progress)
+
+
+def _is_about(entity: Entity[Any], item: Item, key: Key) -> bool:
+    record, event = item
+    return type(event) is not Broken and entity.row_key(entity.thing_of(record, event)) == key
 
 
 def _is_far(position: int, target: int) -> bool:

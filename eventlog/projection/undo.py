@@ -70,10 +70,13 @@ def _entity_changes(
     before = dict(rows)
     _stop(entity.name, evolve_all(entity, items[border:], keys, rows))
     positions: dict[Key, list[int]] = {}
-    for record, _ in touched:
+    pairs: dict[Key, Change] = {}
+    for record, event in touched:
         if keys[record.stream] is not None:
-            positions.setdefault((keys[record.stream],), []).append(record.position)
-    pairs = {key: (before.get(key[0]), rows.get(key[0])) for key in positions}
+            thing = entity.thing_of(record, event)
+            key = entity.row_key(thing)
+            positions.setdefault(key, []).append(record.position)
+            pairs[key] = (before.get(thing), rows.get(thing))
     return Changes({key: pair for key, pair in pairs.items() if pair[0] != pair[1]}, positions)
 
 
