@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from eventlog.events.imports import (
@@ -31,7 +32,7 @@ COUNTED = (
 
 
 class ImportSource(Row, frozen=True):
-    """A file or database. Each of its bytes up to ``offset`` is understood, kept raw, a duplicate, quarantined or blank.
+    """A file or database. Each byte up to ``offset`` is understood, kept raw, a duplicate, quarantined or blank.
 
     ``events`` and ``secrets`` are of every import together, the other counts since it was read from its start last.
     """
@@ -93,7 +94,7 @@ def evolve(row: ImportSource | None, event: Any, record: Record) -> ImportSource
                 mtime_us=event.mtime_us,
                 prefix_bytes=event.prefix_bytes,
                 prefix_sha256=event.prefix_sha256,
-                state=None if event.state is None else msgspec.json.decode(event.state),
+                state=None if event.state is UNSET else msgspec.json.decode(event.state),
                 last_at=now,
                 **sums,
             )

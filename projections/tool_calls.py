@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from eventlog.events.agents import ToolCallFinished, ToolCallStarted
@@ -79,7 +80,7 @@ def _started(event: ToolCallStarted, record: Record) -> ToolCall:
         None,
         None,
         None,
-        0 if event.arguments is None else len(bytes(event.arguments)),
+        0 if event.arguments is UNSET else len(bytes(event.arguments)),
         0,
         None,
         event.workspace_id,
@@ -94,7 +95,7 @@ def _finished(row: ToolCall | None, event: ToolCallFinished, record: Record) -> 
         # An answer whose question was not recorded.
         asked = ToolCallStarted(tool_call_id=event.tool_call_id, name=event.name or "")
         row = _started(asked, record)
-    size = 0 if event.result is None else len(bytes(event.result))
+    size = 0 if event.result is UNSET else len(bytes(event.result))
     took = record.occurred_at - row.started_at
     return replace(
         row,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from eventlog.events.base import Event, Int64
 
@@ -90,7 +90,7 @@ class MessageAdded(Event, frozen=True, kw_only=True, tag="message.added"):
     name: str | None = None
     sidechain: bool = False
     """Of an agent beside the conversation: the session does not go on after it."""
-    source: Raw | None = None
+    source: Raw | UnsetType = UNSET
     """What the record it was imported from says besides."""
 
 
@@ -138,7 +138,7 @@ class LlmCallCompleted(Event, frozen=True, kw_only=True, tag="llm.call_completed
     duration_us: Int64 | None = None
     context_length: Int64 | None = None
     reported_cost_micro_usd: Int64 | None = None
-    raw_usage: Raw | None = None
+    raw_usage: Raw | UnsetType = UNSET
     sidechain: bool = False
     workspace_id: str | None = None
     agent: str | None = None
@@ -166,7 +166,7 @@ class LlmCallAmended(Event, frozen=True, kw_only=True, tag="llm.call_amended"):
     quality: Quality = "exact"
     finish_reasons: tuple[str, ...] = ()
     reported_cost_micro_usd: Int64 | None = None
-    raw_usage: Raw | None = None
+    raw_usage: Raw | UnsetType = UNSET
 
 
 class LlmCallRetracted(Event, frozen=True, kw_only=True, tag="llm.call_retracted"):
@@ -182,7 +182,7 @@ class ToolCallStarted(Event, frozen=True, kw_only=True, tag="tool_call.started")
 
     tool_call_id: str
     name: str
-    arguments: Raw | None = None
+    arguments: Raw | UnsetType = UNSET
     category: str | None = None
     message_id: str | None = None
     workspace_id: str | None = None
@@ -197,8 +197,8 @@ class ToolCallFinished(Event, frozen=True, kw_only=True, tag="tool_call.finished
 
     tool_call_id: str
     outcome: Outcome
-    result: Raw | None = None
-    details: Raw | None = None
+    result: Raw | UnsetType = UNSET
+    details: Raw | UnsetType = UNSET
     blob: BlobPart | None = None
     name: str | None = None
     exit_code: Int64 | None = None

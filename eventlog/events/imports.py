@@ -5,7 +5,7 @@ These events are the importer's own memory: how far it is in a source, what it m
 
 from __future__ import annotations
 
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from eventlog.events.base import Event, Int64
 
@@ -41,7 +41,7 @@ class SourceAdvanced(Event, frozen=True, kw_only=True, tag="import.source_advanc
     mtime_us: Int64 = 0
     prefix_bytes: Int64 = 0
     prefix_sha256: str = ""
-    state: Raw | None = None
+    state: Raw | UnsetType = UNSET
 
 
 class SourceRestarted(Event, frozen=True, kw_only=True, tag="import.source_restarted"):
