@@ -118,12 +118,16 @@ class Transaction:
 
     def append(self, prepared: Prepared) -> Appended:
         """Add records at the head. Raises WrongExpectedVersion or KeyReused, and then adds nothing."""
+        key = prepared[3]
+        if key is not None and (duplicate := self._duplicate(prepared, key)):
+            return duplicate
+        return self._append(prepared)
+
+    def _append(self, prepared: Prepared) -> Appended:
         stream, events, expect, key, occurred, actor, correlation, causation, metadata = prepared
         version = self._versions.get(stream)
         if version is None:
             version = self._version(stream)
-        if key is not None and (duplicate := self._duplicate(prepared, key)):
-            return duplicate
         if expect is not Expect.ANY and not _holds(expect, version):
             raise WrongExpectedVersion(stream, expect.value if isinstance(expect, Expect) else expect, version)
         position, previous = self._position, self._hash
@@ -168,6 +172,14 @@ class Transaction:
         self._look_up({prepared[0] for prepared in appends})
         append = self.append
         return [append(prepared) for prepared in appends]
+
+    def append_new(self, appends: Sequence[Prepared]) -> None:
+        """Appends whose keys nobody has, which the caller knows; the key stands with the first record of each alone."""
+        self._look_up({prepared[0] for prepared in appends})
+        for stream, events, expect, key, *rest in appends:
+            self._append((stream, events[:1], expect, key, *rest))  # type: ignore[arg-type]
+            if len(events) > 1:
+                self._append((stream, events[1:], Expect.ANY, None, *rest))  # type: ignore[arg-type]
 
     def append_rows(self, rows: Sequence[RecordRow], events: Sequence[Event | UnknownEvent]) -> int:
         """Add records as they stand in another log; each must continue the chain. Returns how many."""

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from struct import error as StructError
@@ -85,6 +85,10 @@ class Tx:
     def append(self, stream: str, events: Events, **options: Any) -> Appended:
         """As `EventLog.append`; part of this transaction."""
         return self._open().append(self._log.prepare(stream, events, **options))
+
+    def append_new(self, appends: Sequence[Prepared]) -> None:
+        """Appends that `EventLog.prepare` made before, under keys that nobody has: the caller has looked."""
+        self._open().append_new(appends)
 
     def stream_version(self, stream: str) -> int:
         """The version of a stream as this transaction sees it."""

@@ -56,8 +56,7 @@ class ImportSource(Row, frozen=True):
     events: int = 0
     secrets: int = 0
     restarts: int = 0
-    prefix_bytes: int = 0
-    prefix_sha256: str = ""
+    fingerprint: str = ""
     state: Any = None
     first_at: int = 0
     last_at: int = 0
@@ -92,8 +91,7 @@ def evolve(row: ImportSource | None, event: Any, record: Record) -> ImportSource
                 offset=event.offset,
                 size_bytes=event.size_bytes,
                 mtime_us=event.mtime_us,
-                prefix_bytes=event.prefix_bytes,
-                prefix_sha256=event.prefix_sha256,
+                fingerprint=event.fingerprint,
                 state=None if event.state is UNSET else msgspec.json.decode(event.state),
                 last_at=now,
                 **sums,
@@ -107,15 +105,12 @@ def evolve(row: ImportSource | None, event: Any, record: Record) -> ImportSource
 
 
 def _resolved(row: ImportSource, event: QuarantineResolved, now: int) -> ImportSource:
-    if event.outcome != "understood":
-        return replace(row, last_at=now)
+    # What it turned out to be, the import that read it says by itself.
     return replace(
         row,
+        records=row.records - 1,
         quarantined_records=row.quarantined_records - 1,
-        quarantined_bytes=row.quarantined_bytes - event.understood_bytes,
-        understood_records=row.understood_records + 1,
-        understood_bytes=row.understood_bytes + event.understood_bytes,
-        events=row.events + event.events,
+        quarantined_bytes=row.quarantined_bytes - event.length_bytes,
         last_at=now,
     )
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
 
-from eventlog.events.agents import ToolCallFinished, ToolCallStarted
+from eventlog.events.agents import BlobPart, ToolCallFinished, ToolCallStarted
 from eventlog.projection import Entity, Record, Rollup, Row, bin_of
 from projections.run_statistics import DAY_US, HOUR_US
 
@@ -80,7 +80,7 @@ def _started(event: ToolCallStarted, record: Record) -> ToolCall:
         None,
         None,
         None,
-        0 if event.arguments is UNSET else len(bytes(event.arguments)),
+        _size(event.arguments, event.blob),
         0,
         None,
         event.workspace_id,
@@ -90,12 +90,17 @@ def _started(event: ToolCallStarted, record: Record) -> ToolCall:
     )
 
 
+def _size(content: Raw | UnsetType, blob: BlobPart | None) -> int:
+    if blob is not None:
+        return blob.size_bytes
+    return 0 if content is UNSET else len(bytes(content))
+
+
 def _finished(row: ToolCall | None, event: ToolCallFinished, record: Record) -> ToolCall:
     if row is None:
         # An answer whose question was not recorded.
         asked = ToolCallStarted(tool_call_id=event.tool_call_id, name=event.name or "")
         row = _started(asked, record)
-    size = 0 if event.result is UNSET else len(bytes(event.result))
     took = record.occurred_at - row.started_at
     return replace(
         row,
@@ -104,7 +109,7 @@ def _finished(row: ToolCall | None, event: ToolCallFinished, record: Record) -> 
         exit_code=event.exit_code,
         error_type=event.error_type,
         child_session_id=event.child_session_id,
-        result_bytes=size if event.blob is None else event.blob.size_bytes,
+        result_bytes=_size(event.result, event.blob),
         duration_us=max(0, took) if event.duration_us is None else event.duration_us,
         finished_at=record.occurred_at,
     )

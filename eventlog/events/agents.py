@@ -183,6 +183,8 @@ class ToolCallStarted(Event, frozen=True, kw_only=True, tag="tool_call.started")
     tool_call_id: str
     name: str
     arguments: Raw | UnsetType = UNSET
+    blob: BlobPart | None = None
+    """The arguments, where they are too big to stand here."""
     category: str | None = None
     message_id: str | None = None
     workspace_id: str | None = None
@@ -230,7 +232,9 @@ class RecordKept(Event, frozen=True, kw_only=True, tag="source.record_kept"):
     """A record of a file that was imported, of a type that has no event here: as it was found."""
 
     kind: str
-    data: Raw
+    data: Raw | UnsetType = UNSET
+    blob: BlobPart | None = None
+    """Where it is too big to stand here."""
 
 
 AGENT_EVENTS: tuple[type[Event], ...] = (

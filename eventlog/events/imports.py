@@ -20,8 +20,9 @@ class SourceOpened(Event, frozen=True, kw_only=True, tag="import.source_opened")
 class SourceAdvanced(Event, frozen=True, kw_only=True, tag="import.source_advanced"):
     """A part of a source is in the log now: what stands with this event in one transaction, and up to ``offset``.
 
-    The numbers are of this part alone. ``prefix_sha256`` is the hash of the source's first ``prefix_bytes``, by which
-    another file under the same name is known; ``state`` is what the importer has to know to go on.
+    The numbers are of this part alone. ``fingerprint`` is a hash of the source's first 4 KiB and of the last 4 KiB
+    before ``offset``, by which another file under the same name is known; ``state`` is what the importer has to know to
+    go on.
     """
 
     offset: Int64
@@ -39,8 +40,7 @@ class SourceAdvanced(Event, frozen=True, kw_only=True, tag="import.source_advanc
     secrets: Int64 = 0
     size_bytes: Int64 = 0
     mtime_us: Int64 = 0
-    prefix_bytes: Int64 = 0
-    prefix_sha256: str = ""
+    fingerprint: str = ""
     state: Raw | UnsetType = UNSET
 
 
@@ -65,8 +65,7 @@ class QuarantineResolved(Event, frozen=True, kw_only=True, tag="import.quarantin
 
     offset: Int64
     outcome: str
-    understood_bytes: Int64 = 0
-    events: Int64 = 0
+    length_bytes: Int64 = 0
 
 
 IMPORT_EVENTS: tuple[type[Event], ...] = (

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from eventlog.recorder.git import DirtyCheck, git_state
-from eventlog.recorder.redaction import redact_argv, redact_mapping
 from eventlog.recorder.values import clip, plain, text
+from eventlog.redaction import redact_argv, redact_mapping
 
 ENVIRONMENT_SETTING = "EVENTLOG_ENV_ALLOW"
 DEFAULT_ENVIRONMENT: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import BinaryIO
 
-from eventlog.recorder.redaction import redact_bytes
+from eventlog.redaction import redact_bytes
 
 TAIL_BYTES = 4096
 MAX_HELD = 64 * 1024

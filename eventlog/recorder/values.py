@@ -8,7 +8,7 @@ from typing import Literal
 
 from eventlog.errors import InvalidInput
 from eventlog.events.runs import Scalar
-from eventlog.recorder.redaction import redact, redact_named
+from eventlog.redaction import redact, redact_named
 
 MAX_TEXT = 16 * 1024
 MAX_MESSAGE = 8 * 1024

@@ -366,6 +366,9 @@ class Reader(QueryReader, Protocol):
     def record_with_key(self, key: str) -> RecordRow | None:
         """The record that carries an idempotency key."""
 
+    def known_keys(self, keys: Sequence[str]) -> set[str]:
+        """Those of these idempotency keys that a record carries."""
+
     def checkpoints(self) -> list[Values]:
         """The rows of the checkpoint table, in the order of `CHECKPOINT_COLUMNS`."""
 

@@ -122,6 +122,14 @@ class SqlReader(ABC):
         row: RecordRow | None = self.execute(_BY_KEY, (key,)).fetchone()
         return row
 
+    def known_keys(self, keys: Sequence[str]) -> set[str]:
+        known: set[str] = set()
+        for at in range(0, len(keys), CHUNK):
+            chunk = keys[at : at + CHUNK]
+            sql = f"SELECT key FROM events WHERE key IN ({marks(len(chunk))})"
+            known.update(row[0] for row in self.execute(sql, chunk).fetchall())
+        return known
+
     def checkpoints(self) -> list[Values]:
         return self.execute(_CHECKPOINTS).fetchall()
 

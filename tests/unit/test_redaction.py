@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import eventlog
-from eventlog.recorder import redaction
+from eventlog import redaction
 from eventlog.recorder.capture import bounded_argv, environment
-from eventlog.recorder.redaction import add_pattern, redact, redact_argv, redact_bytes, redact_mapping, redact_named
 from eventlog.recorder.tee import Tee
+from eventlog.redaction import add_pattern, redact, redact_argv, redact_bytes, redact_mapping, redact_named
 
 LETTERS = string.ascii_letters + string.digits
 

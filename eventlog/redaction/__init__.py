@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from eventlog.recorder.named import HINTS, MASK, redact_named_values
+from eventlog.redaction.named import HINTS, MASK, redact_named_values
 
 LONG = "\n"
 """A hint of its own: 18 or more letters, digits, hyphens and underscores in a row."""

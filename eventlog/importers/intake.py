@@ -1,0 +1,442 @@
+"""What an importer hands over, and how it gets into the log: batches with their cursor in one transaction.
+
+Each record of a source becomes appends under keys made of its native id, so what is there already is left out, however
+often and from wherever it comes. Of a call of a language model the fullest account counts: a later one amends it.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from eventlog.blobs import HEAD_BYTES, Blobs
+from eventlog.codec import to_json
+from eventlog.committer import Prepared
+from eventlog.errors import EventTooLarge, InvalidInput
+from eventlog.events import Event, event_type
+from eventlog.events.agents import (
+    AnyPart,
+    BlobPart,
+    LlmCallAmended,
+    LlmCallCompleted,
+    LlmCallRetracted,
+    RecordKept,
+    TextPart,
+    Usage,
+)
+from eventlog.events.imports import QuarantineResolved, RecordQuarantined, SourceAdvanced
+from eventlog.events.sessions import SessionLinked
+from eventlog.importers.masking import Masker
+from eventlog.log import EventLog, Tx
+from eventlog.projection.manager import Projections
+from eventlog.store.base import Filter
+from projections.llm_calls import LlmCall
+from projections.llm_calls import projections as _calls
+
+CALLS = _calls[0]
+BATCH_BYTES = 4 << 20
+BATCH_APPENDS = 2000
+INLINE_BYTES = 64 << 10
+"""Content above this is kept as a blob beside the log."""
+Fate = Literal["understood", "raw"]
+
+
+def key_of(*native: object) -> str:
+    """The idempotency key of a record: a hash of what tells it from all others, importer's name first."""
+    digest = sha256("\x1f".join(map(str, native)).encode("utf-8", "replace")).digest()
+    return f"i:{urlsafe_b64encode(digest[:18]).decode()}"
+
+
+class Wanted(NamedTuple):
+    """An append that a record asks for."""
+
+    stream: str
+    events: Sequence[Event]
+    key: str
+    occurred_at: int | None = None
+
+
+class Call(NamedTuple):
+    """A call of a language model that a record tells of; of several accounts with one key the fullest counts."""
+
+    stream: str
+    event: LlmCallCompleted
+    key: str
+    occurred_at: int | None = None
+
+
+class Native(NamedTuple):
+    """A record of a source: where it is, how many bytes it has (``blank`` ones not counted), and what it asks for."""
+
+    offset: int
+    length: int
+    wanted: Sequence[Wanted] = ()
+    calls: Sequence[Call] = ()
+    fate: Fate = "understood"
+    blank: int = 0
+    message_id: str | None = None
+    """Where it is a message: that is the last append it asks for."""
+
+
+class Cursor(NamedTuple):
+    """How far a source is in the log when a batch is: see `SourceAdvanced`."""
+
+    offset: int
+    size_bytes: int = 0
+    mtime_us: int = 0
+    fingerprint: str = ""
+    state: Any = None
+
+
+class Counts(msgspec.Struct):
+    """What became of a source's records and bytes; ``events`` were appended, ``secrets`` masked."""
+
+    records: int = 0
+    understood_records: int = 0
+    understood_bytes: int = 0
+    raw_records: int = 0
+    raw_bytes: int = 0
+    duplicate_records: int = 0
+    duplicate_bytes: int = 0
+    quarantined_records: int = 0
+    quarantined_bytes: int = 0
+    blank_bytes: int = 0
+    events: int = 0
+    secrets: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Add the counts of another."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class Intake:
+    """One source on its way into the log. ``importer`` adds records, and the driver commits."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        projections: Projections | None,
+        source_id: str,
+        *,
+        blobs: Blobs | None,
+        dry_run: bool = False,
+        scanning: bool = False,
+    ) -> None:
+        """``scanning``: the source is read as a whole each time, and what was there before is not worth a word."""
+        self.log = log
+        self.stream = f"import-{source_id}"
+        self.masker = Masker()
+        self.total = Counts()
+        self.dry_run = dry_run
+        self.opening: list[Event] = []
+        """What is to be said of the source with the first batch."""
+        self._scanning = scanning
+        self._projections = projections
+        self._blobs = blobs
+        self._natives: list[Native] = []
+        self._quarantined: list[tuple[RecordQuarantined, int]] = []
+        self._resolved: list[QuarantineResolved] = []
+        self._bytes = 0
+        self._appends = 0
+        self._blank = 0
+        self._secrets_before = 0
+        self._sidechains = False
+        self._said: set[str] = set()
+        self._copied: dict[str, tuple[str, str]] = {}
+        self._own: set[str] = set()
+
+    # what importers say
+
+    def add(self, native: Native) -> None:
+        """A record, understood or kept raw."""
+        self._natives.append(native)
+        self._bytes += native.length
+        self._appends += len(native.wanted) + len(native.calls)
+
+    def quarantine(
+        self, offset: int, length: int, reason: str, digest: str = "", *, line: int | None = None, blank: int = 0
+    ) -> None:
+        """A part of the source that cannot be read."""
+        event = RecordQuarantined(offset=offset, length_bytes=length, reason=reason, sha256=digest, line=line)
+        self._quarantined.append((event, blank))
+
+    def resolve(self, offset: int, outcome: str, length: int) -> None:
+        """What was quarantined at an offset could be read now, or is gone."""
+        self._resolved.append(QuarantineResolved(offset=offset, outcome=outcome, length_bytes=length))
+
+    def blank(self, length: int) -> None:
+        """Bytes that say nothing."""
+        self._blank += length
+
+    def first(self, key: str) -> bool:
+        """Whether this import has not asked for a key before; asked once, it has. For what many records ask for."""
+        if key in self._said:
+            return False
+        if len(self._said) > 50_000:
+            self._said.clear()
+        self._said.add(key)
+        return True
+
+    @property
+    def full(self) -> bool:
+        """Whether what was added is worth a transaction."""
+        return self._bytes >= BATCH_BYTES or self._appends >= BATCH_APPENDS
+
+    @property
+    def quarantined(self) -> int:
+        """How many parts could not be read so far."""
+        return self.total.quarantined_records + len(self._quarantined)
+
+    # content
+
+    def text(self, text: str, *, of: str = "text") -> AnyPart:
+        """A text part, masked; a blob where it is too big."""
+        clean = self.masker.text(text)
+        if len(clean) <= INLINE_BYTES // 4 or len(clean.encode("utf-8", "replace")) <= INLINE_BYTES:
+            return TextPart(text=clean)
+        return self.blob(clean.encode("utf-8", "replace"), of=of, mime_type="text/plain")
+
+    def raw(self, value: Any) -> Raw | BlobPart:
+        """A JSON value, masked; a blob where it is too big."""
+        data = to_json(self.masker.value(value))
+        return Raw(data) if len(data) <= INLINE_BYTES else self.blob(data, of="json", mime_type="application/json")
+
+    def blob(self, content: bytes, *, of: str, mime_type: str | None = None) -> BlobPart:
+        """Content that is kept beside the log. Raises InvalidInput where there is no place for it."""
+        if self._blobs is None:
+            raise InvalidInput("content of this size is kept beside the log, which has no data directory (--data-dir)")
+        digest = sha256(content).hexdigest() if self.dry_run else self._blobs.put(content)
+        text = mime_type is None or mime_type.startswith("text/") or mime_type == "application/json"
+        head = content[:HEAD_BYTES].decode("utf-8", "ignore") if text else ""
+        return BlobPart(sha256=digest, size_bytes=len(content), mime_type=mime_type, head=head, of=of)
+
+    def kept(self, kind: str, value: Any) -> RecordKept:
+        """The event of a record that is kept as it is."""
+        data = self.raw(value)
+        if isinstance(data, BlobPart):
+            return RecordKept(kind=kind[:200], blob=data)
+        return RecordKept(kind=kind[:200], data=data)
+
+    # into the log
+
+    def commit(self, cursor: Cursor) -> None:
+        """Append what was added, and how far the source is now. Raises what the log raises; nothing is written then."""
+        calls = _fullest(call for native in self._natives for call in native.calls)
+        prepared = [self._prepared(one) for native in self._natives for one in native.wanted]
+        keys = list(dict.fromkeys([*(one[3] for one in prepared if one[3]), *calls]))
+        self._sidechains = self._sidechains or any(call.event.sidechain for call in calls.values())
+        if self._sidechains and self._projections is not None:
+            self._projections.ensure(CALLS.name)
+        if self.dry_run:
+            with self.log.reader() as reader:
+                known = reader.known_keys(keys)
+            counts = self._counted(known)
+            counts.events = sum(len(one[1]) for one in prepared if one[3] not in known)
+            counts.events += sum(key not in known for key in calls)
+        else:
+            counts = self.log.decide(lambda tx: self._write(tx, prepared, calls, keys, cursor))
+            self.opening = []
+        self.total.add(counts)
+        self._natives, self._quarantined, self._resolved = [], [], []
+        self._bytes = self._appends = self._blank = 0
+        self._secrets_before = self.masker.count
+
+    def _prepared(self, wanted: Wanted) -> Prepared:
+        at = _time(wanted.occurred_at)
+        try:
+            return self.log.prepare(wanted.stream, wanted.events, key=wanted.key, occurred_at=at)
+        except EventTooLarge:
+            whole = to_json([{"type": event_type(type(event)), "event": event} for event in wanted.events])
+            kept = RecordKept(kind="too large", blob=self.blob(whole, of="json", mime_type="application/json"))
+            return self.log.prepare(wanted.stream, kept, key=wanted.key, occurred_at=at)
+
+    def _write(
+        self, tx: Tx, prepared: list[Prepared], calls: dict[str, Call], keys: list[str], cursor: Cursor
+    ) -> Counts:
+        reader = tx.reader
+        known = reader.known_keys(keys)
+        counts = self._counted(known)
+        seen = set(known)
+        new: list[Prepared] = []
+        for one in prepared:
+            if one[3] not in seen:
+                seen.add(one[3])  # type: ignore[arg-type]
+                new.append(one)
+        new += self._forks(tx, known)
+        new += [self.log.prepare(*one[:2], key=one[2], occurred_at=one[3]) for one in self._of_calls(tx, calls, known)]
+        events = sum(len(one[1]) for one in new)
+        counts.events = events
+        told = self._told(counts, cursor, events)
+        if told:
+            new.append(self.log.prepare(self.stream, told))
+            counts.events += len(told)
+        if new:
+            tx.append_new(new)
+        return counts
+
+    def _told(self, counts: Counts, cursor: Cursor, events: int) -> list[Event]:
+        """What is said of the source itself; nothing where there is nothing new."""
+        news: list[Event] = [*(event for event, _ in self._quarantined), *self._resolved]
+        if self._scanning and not events and not news:
+            return []
+        advanced = SourceAdvanced(
+            offset=cursor.offset,
+            size_bytes=cursor.size_bytes,
+            mtime_us=cursor.mtime_us,
+            fingerprint=cursor.fingerprint,
+            state=UNSET if cursor.state is None else Raw(to_json(cursor.state)),
+            **{name: getattr(counts, name) for name in counts.__struct_fields__},
+        )
+        return [*self.opening, *news, advanced]
+
+    def _counted(self, known: set[str]) -> Counts:
+        counts = Counts(blank_bytes=self._blank, secrets=self.masker.count - self._secrets_before)
+        for native in self._natives:
+            counts.records += 1
+            counts.blank_bytes += native.blank
+            keys = [one.key for one in native.wanted] or [one.key for one in native.calls]
+            if keys and all(key in known for key in keys):
+                if self._scanning:
+                    counts.records -= 1
+                    continue
+                counts.duplicate_records += 1
+                counts.duplicate_bytes += native.length
+            elif native.fate == "raw":
+                counts.raw_records += 1
+                counts.raw_bytes += native.length
+            else:
+                counts.understood_records += 1
+                counts.understood_bytes += native.length
+        for event, blank in self._quarantined:
+            counts.records += 1
+            counts.blank_bytes += blank
+            counts.quarantined_records += 1
+            counts.quarantined_bytes += event.length_bytes
+        return counts
+
+    # forks
+
+    def _forks(self, tx: Tx, known: set[str]) -> list[Prepared]:
+        """Sessions that begin with messages of another: each is a fork of it, from the last message of both."""
+        made = []
+        for native in self._natives:
+            if native.message_id is None or not native.wanted:
+                continue
+            stream, _, key, at = native.wanted[-1]
+            if stream in self._own:
+                continue
+            if key in known:
+                self._copied[stream] = (key, native.message_id)
+                continue
+            self._own.add(stream)
+            if (copied := self._copied.pop(stream, None)) and (event := self._fork(tx, stream, *copied)):
+                made.append(self.log.prepare(stream, event, key=key_of("fork", stream), occurred_at=_time(at)))
+        return [one for one in made if one[3] not in tx.reader.known_keys([one[3]])]  # type: ignore[list-item]
+
+    def _fork(self, tx: Tx, stream: str, key: str, message_id: str) -> SessionLinked | None:
+        row = tx.reader.record_with_key(key)
+        if row is None or row[1] == stream or not row[1].startswith("session-"):
+            return None
+        return SessionLinked(link="fork", parent_session_id=row[1][8:], parent_message_id=message_id)
+
+    # calls of language models
+
+    def _of_calls(
+        self, tx: Tx, calls: dict[str, Call], known: set[str]
+    ) -> Iterable[tuple[str, Event, str, int | None]]:
+        copies = self._copies(tx, calls, known) if self._sidechains else {}
+        for key, call in calls.items():
+            if key in copies:
+                yield from _of_copy(call, copies[key])
+            elif key in known:
+                yield from self._amended(tx, call)
+            else:
+                yield call.stream, call.event, key, _time(call.occurred_at)
+
+    def _amended(self, tx: Tx, call: Call) -> Iterable[tuple[str, Event, str, int | None]]:
+        """More of a call that is in the log already, where this account is fuller than all before."""
+        row = tx.reader.record_with_key(call.key)
+        if row is None:  # pragma: no cover - it was there a moment ago, and nothing takes it away
+            return
+        first = self.log.codec.decode(row[3], row[4], row[11])
+        if not isinstance(first, LlmCallCompleted) or call.event.usage.total <= first.usage.total:
+            return
+        current: Usage = first.usage
+        for record in tx.read_stream(row[1], types=(LlmCallAmended,)):
+            event = record.event
+            if isinstance(event, LlmCallAmended) and event.call_id == first.call_id:
+                current = event.usage
+        if call.event.usage.total > current.total:
+            amended = _amendment(call.event, first.call_id, current)
+            yield row[1], amended, f"{call.key}+{call.event.usage.total}", _time(call.occurred_at)
+
+    def _copies(self, tx: Tx, calls: dict[str, Call], known: set[str]) -> dict[str, LlmCall | None]:
+        """Calls that are replays of others: an agent beside the conversation repeats its calls with other request ids.
+
+        Of two accounts of one response, one of which is a sidechain's, the other counts. The row is the one that is to
+        be retracted, None where it is this call that does not count.
+        """
+        responses: dict[str, list[Call]] = {}
+        for call in calls.values():
+            if call.event.response_id is not None:
+                responses.setdefault(call.event.response_id, []).append(call)
+        rows = tx.reader.select(CALLS.table, [Filter("response_id", "in", tuple(responses))])
+        stored: dict[str, list[LlmCall]] = {}
+        for row in rows:
+            if row.status == "completed":
+                stored.setdefault(row.response_id, []).append(row)
+        copies: dict[str, LlmCall | None] = {}
+        for response, accounts in responses.items():
+            new = [call for call in accounts if call.key not in known]
+            main = [call for call in new if not call.event.sidechain]
+            old = stored.get(response, [])
+            kept_old = any(not row.sidechain for row in old)
+            side = [call for call in new if call.event.sidechain]
+            for call in side if main or old else side[1:]:
+                copies[call.key] = None
+            if main and not kept_old:
+                retracted = next((row for row in old if row.sidechain), None)
+                if retracted is not None:
+                    copies[main[0].key] = retracted
+        return copies
+
+
+def _of_copy(call: Call, replaced: LlmCall | None) -> Iterable[tuple[str, Event, str, int | None]]:
+    if replaced is None:
+        return
+    row = replaced
+    usage = Usage(row.input, row.cache_read, row.cache_write_5m, row.cache_write_1h, row.output, row.reasoning)
+    event = LlmCallRetracted(call_id=row.call_id, reason="replayed by a sidechain", replaced=usage)
+    yield row.stream, event, f"{call.key}-retracts", _time(call.occurred_at)
+    yield call.stream, call.event, call.key, _time(call.occurred_at)
+
+
+def _amendment(event: LlmCallCompleted, call_id: str, replaced: Usage) -> LlmCallAmended:
+    return LlmCallAmended(
+        call_id=call_id,
+        usage=event.usage,
+        replaced=replaced,
+        quality=event.quality,
+        finish_reasons=event.finish_reasons,
+        reported_cost_micro_usd=event.reported_cost_micro_usd,
+        raw_usage=event.raw_usage,
+    )
+
+
+def _fullest(calls: Iterable[Call]) -> dict[str, Call]:
+    best: dict[str, Call] = {}
+    for call in calls:
+        held = best.get(call.key)
+        if held is None or call.event.usage.total > held.event.usage.total:
+            best[call.key] = call
+    return best
+
+
+def _time(at: int | None) -> int | None:
+    return at if at is None or 0 <= at < 2**53 else None

@@ -1,0 +1,386 @@
+"""Bringing the past in: which sources there are, how far each is, and what an import made of them.
+
+A source is a file or a database. Its cursor is in the log, in the transaction of the events that it stands for, so an
+import that was killed goes on where it was, and one that is repeated adds nothing. One bad record never stops a source,
+and one bad source never stops an import.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from eventlog.blobs import Blobs
+from eventlog.errors import InvalidEvent, InvalidInput, InvalidName, NotFound
+from eventlog.events.imports import SourceOpened, SourceRestarted
+from eventlog.importers.intake import Counts, Cursor, Intake, Native, Wanted, key_of
+from eventlog.importers.pieces import MAX_LINE_BYTES, Piece, pieces
+from eventlog.log import EventLog
+from eventlog.projection.manager import Projections
+from eventlog.store.base import Filter, Progress
+from projections.imports import ImportSource, Quarantined
+from projections.imports import projections as _imports
+
+IMPORTS, QUARANTINE = _imports
+LIVE_S = 10
+"""A file that was written to so lately may be in the middle of a line."""
+EDGE = 4096
+Status = Literal["imported", "unchanged", "waiting", "failed"]
+
+
+class LineReader(Protocol):
+    """Makes appends of the records of one file of JSON lines, in their order."""
+
+    @property
+    def state(self) -> Any:
+        """What the next import has to know to go on after the last record, as JSON; None: nothing."""
+
+    def take(self, value: dict[str, Any], piece: Piece) -> Native | None:
+        """What a record asks for; None: it says nothing. KeyError, TypeError, ValueError: it is not as it should be."""
+
+
+class LineFormat(Protocol):
+    """A program whose past is in files of JSON lines."""
+
+    @property
+    def name(self) -> str:
+        """What the command calls it."""
+
+    def sources(self, path: Path) -> Iterable[Path]:
+        """Its files below a folder, in any order."""
+
+    def begin(self, path: Path, state: Any, intake: Intake) -> LineReader:
+        """A reader that goes on from a state; None: from the start."""
+
+
+class TableFormat(Protocol):
+    """A program whose past is read as a whole each time: a database, or a tree of small files."""
+
+    @property
+    def name(self) -> str:
+        """What the command calls it."""
+
+    def sources(self, path: Path) -> Iterable[Path]:
+        """Its databases below a folder, in any order."""
+
+    def scan(self, path: Path, intake: Intake) -> Iterator[float]:
+        """Add every record to the intake; yields how much is done, 0 to 1, wherever a batch may end."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """What an import made of a source. ``offset``: how far it is read; ``problem``: why not, or why not all of it."""
+
+    path: str
+    status: Status
+    size_bytes: int
+    offset: int
+    counts: Counts
+    problem: str | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What an import did. ``partial``: something was quarantined, or a source could not be read."""
+
+    importer: str
+    dry_run: bool
+    sources: list[Source]
+    total: Counts
+    size_bytes: int
+    elapsed_us: int
+
+    @property
+    def partial(self) -> bool:
+        """Whether something is not in the log that should be."""
+        return any(one.status == "failed" or one.counts.quarantined_records for one in self.sources)
+
+
+class Options(NamedTuple):
+    """How to import. ``strict``: the first record that cannot be read ends it with an error."""
+
+    dry_run: bool = False
+    strict: bool = False
+    max_line_bytes: int = MAX_LINE_BYTES
+
+
+DEFAULTS = Options()
+
+
+class SourceFailed(Exception):
+    """A source that cannot be read, or not any more."""
+
+
+def import_paths(
+    log: EventLog,
+    projections: Projections,
+    form: LineFormat | TableFormat,
+    paths: Sequence[Path],
+    *,
+    data_dir: Path | None = None,
+    options: Options = DEFAULTS,
+    progress: Progress | None = None,
+) -> Report:
+    """Import every source of a format at, or below, these paths.
+
+    Raises NotFound for a path that is not there, InvalidInput with ``strict`` (what was read before is in the log), and
+    what the log raises.
+    """
+    started = time.monotonic()
+    projections.require(IMPORTS.name)
+    files = _in_order(form, paths)
+    sizes = [_size(path) for path in files]
+    done, report, total = 0, [], Counts()
+    blobs = None if data_dir is None else Blobs(data_dir)
+    for path, size in zip(files, sizes, strict=True):
+        importing = _Importing(log, projections, form, path, blobs, options)
+        tell = None if progress is None else _teller(progress, done, sum(sizes), form.name)
+        source = importing.run(tell)
+        report.append(source)
+        total.add(source.counts)
+        done += size
+        if tell is not None:
+            tell(size)
+    elapsed = int((time.monotonic() - started) * 1_000_000)
+    return Report(form.name, options.dry_run, report, total, sum(sizes), elapsed)
+
+
+def _in_order(form: LineFormat | TableFormat, paths: Sequence[Path]) -> list[Path]:
+    """The sources, the oldest first: a session is there before those that were forked from it."""
+    found: dict[Path, float] = {}
+    for path in paths:
+        path = Path(path).expanduser().absolute()
+        if not path.exists():
+            raise NotFound(f"there is nothing at {path}", path=str(path))
+        for one in [path] if path.is_file() else form.sources(path):
+            real = one.resolve()
+            if real.is_file() or real.is_dir():
+                found[real] = real.stat().st_mtime
+    return sorted(found, key=lambda path: (found[path], str(path)))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
+def _teller(progress: Progress, before: int, total: int, name: str) -> Callable[[int], None]:
+    return lambda done: progress(before + done, total, f"importing {name}")
+
+
+def source_id(kind: str, path: Path) -> str:
+    """What tells a source from others: the first 16 hex digits of a hash of its kind and its path."""
+    return sha256(f"{kind}\0{path}".encode("utf-8", "replace")).hexdigest()[:16]
+
+
+class _Importing:
+    """One source on its way in."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        projections: Projections,
+        form: LineFormat | TableFormat,
+        path: Path,
+        blobs: Blobs | None,
+        options: Options,
+    ) -> None:
+        self.log, self.projections, self.form, self.path = log, projections, form, path
+        self.options = options
+        self.lines: LineFormat | None = form if hasattr(form, "begin") else None
+        self.id = source_id(form.name, path)
+        self.row = self._row()
+        self.intake = Intake(
+            log, projections, self.id, blobs=blobs, dry_run=options.dry_run, scanning=self.lines is None
+        )
+        self.offset = 0
+        self.size = 0
+        self.waiting = False
+
+    def _row(self) -> ImportSource | None:
+        self.projections.ensure(IMPORTS.name)
+        with self.log.reader() as reader:
+            row: ImportSource | None = reader.load(IMPORTS.table, [(self.id,)]).get((self.id,))
+            return row
+
+    def run(self, tell: Callable[[int], None] | None) -> Source:
+        """Read it; a source that cannot be read is told of, not raised."""
+        problem = None
+        status: Status = "imported"
+        try:
+            if self.row is None:
+                self.intake.opening.append(SourceOpened(kind=self.form.name, path=_text(self.path)))
+            if self.lines is not None:
+                status = self._lines(self.lines, tell)
+            else:
+                status = self._tables(self.form, tell)
+        except (OSError, SourceFailed) as error:
+            status, problem = "failed", _said(error)
+        counts = self.intake.total
+        if problem is None and counts.quarantined_records:
+            problem = f"{counts.quarantined_records} records could not be read"
+        if status == "imported" and self.waiting:
+            status = "waiting"
+        return Source(_text(self.path), status, self.size, self.offset, counts, problem)
+
+    # files of lines
+
+    def _lines(self, form: LineFormat, tell: Callable[[int], None] | None) -> Status:
+        with self.path.open("rb") as file:
+            stat = os.fstat(file.fileno())
+            self.size, mtime = stat.st_size, stat.st_mtime_ns // 1000
+            row = self.row
+            if row is not None and (row.size_bytes, row.mtime_us) == (self.size, mtime):
+                self.offset = row.offset
+                return "unchanged"
+            state = None
+            if row is not None and row.offset:
+                if self.size < row.offset or fingerprint(file, row.offset) != row.fingerprint:
+                    self._restart("it is shorter than it was" if self.size < row.offset else "it begins otherwise")
+                else:
+                    self.offset, state = row.offset, row.state
+                    if self._is_as_it_was(file):
+                        return "unchanged"
+            reader = form.begin(self.path, state, self.intake)
+            self._read(file, reader, mtime, tell)
+        return "imported"
+
+    def _restart(self, reason: str) -> None:
+        for row in self._open_quarantine():
+            self.intake.resolve(row.offset, "gone", row.length_bytes)
+        self.intake.opening.append(SourceRestarted(reason=reason))
+
+    def _open_quarantine(self) -> list[Quarantined]:
+        self.projections.ensure(QUARANTINE.name)
+        with self.log.reader() as reader:
+            rows = reader.select(QUARANTINE.table, [Filter("stream", "=", self.intake.stream)])
+        return [row for row in rows if row.outcome is None]
+
+    def _is_as_it_was(self, file: BinaryIO) -> bool:
+        """Whether nothing was added since; an end that was cut off then may be the same still."""
+        assert self.row is not None  # noqa: S101
+        if self.size != self.row.size_bytes:
+            return False
+        if self.offset == self.size:
+            return True
+        tail = self._tail()
+        file.seek(self.offset)
+        return tail is not None and sha256(file.read(self.size - self.offset)).hexdigest() == tail.sha256
+
+    def _tail(self) -> Quarantined | None:
+        """What was quarantined where the cursor is: the end of a file that was cut off."""
+        return next((row for row in self._open_quarantine() if row.offset == self.offset), None)
+
+    def _read(self, file: BinaryIO, reader: LineReader, mtime: int, tell: Callable[[int], None] | None) -> None:
+        start = self.offset
+        tail = self._tail() if self.row is not None and start and start < self.row.size_bytes else None
+        for piece in pieces(file, start, self.size, self.options.max_line_bytes):
+            if not piece.ended and piece.value is None and piece.problem:
+                self._cut_off(piece, tail, mtime)
+                break
+            if tail is not None:
+                self.intake.resolve(tail.offset, "understood", tail.length_bytes)
+                tail = None
+            self._take(reader, piece)
+            self.offset = piece.offset + piece.length
+            if self.intake.full:
+                self._commit(file, reader, mtime, self.offset)
+                if tell is not None:
+                    tell(self.offset)
+        self._commit(file, reader, mtime, self.size)
+
+    def _commit(self, file: BinaryIO, reader: LineReader, mtime: int, size: int) -> None:
+        # Half-way the size and the time of the whole would say that there is nothing left to read.
+        whole = size == self.size and not self.waiting
+        at = self.offset
+        self.intake.commit(
+            Cursor(at, self.size if whole else at, mtime if whole else 0, fingerprint(file, at), reader.state)
+        )
+
+    def _cut_off(self, piece: Piece, tail: Quarantined | None, mtime: int) -> None:
+        if mtime > (time.time() - LIVE_S) * 1_000_000:
+            self.waiting = True
+        elif tail is None or tail.sha256 != piece.sha256:
+            if tail is not None:
+                self.intake.resolve(tail.offset, "changed", tail.length_bytes)
+            reason = f"the file ends in the middle of a record ({piece.problem})"
+            self._quarantine(piece._replace(problem=reason))
+
+    def _take(self, reader: LineReader, piece: Piece) -> None:
+        if piece.value is None:
+            if piece.problem:
+                self._quarantine(piece)
+            else:
+                self.intake.blank(piece.length)
+            return
+        try:
+            native = reader.take(piece.value, piece)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
+            native = self._kept(piece)
+        except (InvalidInput, InvalidEvent, InvalidName) as error:
+            self._quarantine(piece._replace(problem=f"cannot be stored: {type(error).__name__}"))
+            return
+        if native is None:
+            self.intake.blank(piece.length)
+        else:
+            self.intake.add(native._replace(blank=piece.blank, length=piece.length - piece.blank))
+
+    def _kept(self, piece: Piece) -> Native:
+        """A record that is not as it should be, as it is."""
+        event = self.intake.kept("unexpected", piece.value)
+        own = key_of(self.form.name, self.path.name, piece.offset, sha256(repr(piece.value).encode()).hexdigest())
+        return Native(piece.offset, piece.length, [Wanted(self.intake.stream, [event], own)], (), "raw")
+
+    def _quarantine(self, piece: Piece) -> None:
+        if self.options.strict:
+            raise InvalidInput(f"{_text(self.path)}, byte {piece.offset}: {piece.problem}")
+        length = piece.length - piece.blank
+        self.intake.quarantine(piece.offset, length, piece.problem, piece.sha256, blank=piece.blank)
+
+    # databases
+
+    def _tables(self, form: Any, tell: Callable[[int], None] | None) -> Status:
+        self.size, mtime = _tree_size(self.path)
+        if self.row is not None and (self.row.size_bytes, self.row.mtime_us) == (self.size, mtime):
+            self.offset = self.row.offset
+            return "unchanged"
+        cursor = Cursor(self.size, 0, 0)
+        for share in form.scan(self.path, self.intake):
+            if self.intake.full:
+                self.intake.commit(cursor)
+            if tell is not None:
+                tell(int(share * self.size))
+        self.offset = self.size
+        self.intake.commit(Cursor(self.size, self.size, mtime))
+        return "imported"
+
+
+def _tree_size(path: Path) -> tuple[int, int]:
+    """Size and time of a database with its write-ahead log, or of all files below a folder."""
+    files = [path, Path(f"{path}-wal")] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    stats = [one.stat() for one in files if one.exists()]
+    return sum(one.st_size for one in stats), max((one.st_mtime_ns // 1000 for one in stats), default=0)
+
+
+def fingerprint(file: BinaryIO, offset: int) -> str:
+    """A hash of a file's first 4 KiB and of the last 4 KiB before an offset, and of none of what follows it."""
+    file.seek(0)
+    digest = sha256(file.read(min(EDGE, offset)))
+    file.seek(max(0, offset - EDGE))
+    digest.update(file.read(min(EDGE, offset)))
+    return digest.hexdigest()[:32]
+
+
+def _text(path: Path) -> str:
+    """A path as text that can be stored, whatever bytes are in it."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _said(error: BaseException) -> str:
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
