@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -193,7 +193,7 @@ class _Importing:
     ) -> None:
         self.log, self.projections, self.form, self.path = log, projections, form, path
         self.options = options
-        self.lines: LineFormat | None = form if hasattr(form, "begin") else None
+        self.lines = cast(LineFormat, form) if hasattr(form, "begin") else None
         self.id = source_id(form.name, path)
         self.row = self._row()
         self.intake = Intake(

@@ -1,0 +1,24 @@
+"""The programs whose past can be brought in, by the name the command has for each. A new one is a line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from eventlog.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from eventlog.importers.run import LineFormat, TableFormat
+
+FORMATS = {
+    "claude": ("claude:ClaudeTranscripts", "Claude Code's transcripts (~/.claude/projects)."),
+}
+
+
+def format_of(name: str) -> LineFormat | TableFormat:
+    """A format by its name. Raises InvalidInput."""
+    if name not in FORMATS:
+        raise InvalidInput(f"there is no importer {name[:80]!r}; there are: {', '.join(FORMATS)}")
+    module, _, cls = FORMATS[name][0].partition(":")
+    made: Any = getattr(import_module(f"eventlog.importers.{module}"), cls)()
+    return made  # type: ignore[no-any-return]
