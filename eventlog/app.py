@@ -23,8 +23,10 @@ from eventlog.repositories.jobs import JobsRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
 from eventlog.repositories.schedules import SchedulesRepository
+from eventlog.repositories.sessions import SessionsRepository
 from eventlog.repositories.statistics import StatisticsRepository
 from eventlog.repositories.workers import QueuesRepository, WorkersRepository
+from eventlog.repositories.workspaces import WorkspacesRepository
 from eventlog.store.base import Progress, Store
 from eventlog.store.sqlite_schema import open_store
 from eventlog.target import Target, data_folder, parse_target
@@ -93,6 +95,16 @@ class Log(EventLog):
         return SchedulesRepository(self, self.projections)
 
     @cached_property
+    def workspaces(self) -> WorkspacesRepository:
+        """The folders in which agents work."""
+        return WorkspacesRepository(self, self.projections)
+
+    @cached_property
+    def sessions(self) -> SessionsRepository:
+        """Conversations with agents: what was said, what was called, forks, and worktrees."""
+        return SessionsRepository(self, self.projections)
+
+    @cached_property
     def handlers(self) -> dict[str, JobFunction]:
         """The functions that do jobs, by kind, made with `job`."""
         return {}
@@ -137,6 +149,8 @@ class Past:
         self.queues = QueuesRepository(source)
         self.workers = WorkersRepository(source)
         self.schedules = SchedulesRepository(source)
+        self.workspaces = WorkspacesRepository(source)
+        self.sessions = SessionsRepository(source)
         self.statistics = StatisticsRepository(source)
 
 

@@ -147,9 +147,9 @@ class Inline:
         """A row of an entity by its key, as it stands in its table; None when there is none."""
         one = self._roots.get(root.name)
         if one is None:
-            return writer.load(root.table, [(key,)]).get((key,))
+            return writer.load(root.table, [root.row_key(key)]).get(root.row_key(key))
         if key not in one.known:
-            row = writer.load(root.table, [(key,)]).get((key,))
+            row = writer.load(root.table, [root.row_key(key)]).get(root.row_key(key))
             if row is None and root.retires is not None:
                 return None  # not remembered: the table does not tell one that was retired from one that never was
             one.known[key] = row

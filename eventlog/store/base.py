@@ -103,6 +103,7 @@ class Filter(NamedTuple):
     """One condition on rows: ``column op value``.
 
     ``has`` asks a JSON object for (key, value), ``text`` for a substring in any of the columns named ``a|b``.
+    ``=`` None finds the rows in which there is nothing.
     """
 
     column: str

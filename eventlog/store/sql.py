@@ -201,6 +201,8 @@ class SqlReader(ABC):
                 columns = [column(table, one) for one in name.split("|")]
                 parts.append("(" + " OR ".join(self._holds(one) for one in columns) + ")")
                 values.extend([value] * len(columns))
+            elif value is None and op == "=":
+                parts.append(f"{column(table, name)} IS NULL")
             else:
                 parts.append(f"{column(table, name)} {op} ?")
                 values.append(value)

@@ -30,7 +30,7 @@ def tables_at_every_version(projections: Sequence[Projection], records: Iterable
                 row = one.make(event, record)
                 if row is not None:
                     held[one.name][record.position] = row
-            elif isinstance(one, Entity) and (key := one.key_of(record.stream)) is not None:
+            elif isinstance(one, Entity) and (key := one.thing_of(record, event)) is not None:
                 if key in retired[one.name]:
                     continue
                 if type(event) is one.retires:
