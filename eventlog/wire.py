@@ -191,7 +191,7 @@ class MetricValue(_Body, frozen=True, kw_only=True):
     step: Int64 | None = None
 
 
-class Message(_Body, frozen=True, kw_only=True):
+class LogLine(_Body, frozen=True, kw_only=True):
     """A line of a run's log."""
 
     message: str

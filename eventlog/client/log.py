@@ -30,6 +30,7 @@ from eventlog.client.repositories import (
     RemoteStatistics,
     RemoteWorkers,
 )
+from eventlog.client.sessions import RemoteSessions, RemoteWorkspaces
 from eventlog.client.store import RemoteStore
 from eventlog.client.token import find_token
 from eventlog.codec import Codec
@@ -116,6 +117,16 @@ class RemoteLog(EventLog):
     def schedules(self) -> RemoteSchedules:
         """Jobs that are enqueued by the clock."""
         return RemoteSchedules(self)
+
+    @cached_property
+    def workspaces(self) -> RemoteWorkspaces:
+        """The folders in which agents work."""
+        return RemoteWorkspaces(self)
+
+    @cached_property
+    def sessions(self) -> RemoteSessions:
+        """Conversations with agents: what was said, what was called, forks, and worktrees."""
+        return RemoteSessions(self)
 
     @cached_property
     def handlers(self) -> dict[str, JobFunction]:
@@ -277,6 +288,8 @@ class RemotePast:
         self.queues = RemoteQueues(source)
         self.workers = RemoteWorkers(source)
         self.schedules = RemoteSchedules(source)
+        self.workspaces = RemoteWorkspaces(source)
+        self.sessions = RemoteSessions(source)
         self.statistics = RemoteStatistics(source)
 
 

@@ -14,7 +14,9 @@ from eventlog.wire import StoredRecord
 from projections.jobs import Job
 from projections.projects import Project
 from projections.runs import Run
+from projections.sessions import Session
 from projections.workers import Schedule, Worker
+from projections.workspaces import Workspace
 
 HEAD = Call("GET", "/api/head", SentHead)
 EVENTS = Call("GET", "/api/events", list[StoredRecord])
@@ -26,6 +28,8 @@ ROWS = {
     "jobs": Call("GET", "/api/jobs/{key}", Job),
     "workers": Call("GET", "/api/workers/{key}", Worker),
     "schedules": Call("GET", "/api/schedules/{key}", Schedule),
+    "sessions": Call("GET", "/api/sessions/{key}", Session),
+    "workspaces": Call("GET", "/api/workspaces/{key}", Workspace),
 }
 FIRST_PAGE = 20
 PAGE_BYTES = 4 << 20

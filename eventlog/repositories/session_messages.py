@@ -208,9 +208,11 @@ class SessionMessages(SessionBase):
             found = follow_thread(reader, session)
             return with_other_calls(reader, self._codec, found, say(reader, self._codec, found.messages))
 
-    def said(self, session_id: str, *, limit: int | None = None, offset: int = 0) -> builtins.list[Said]:
+    def said(
+        self, session_id: str, *, role: Role | None = None, limit: int | None = None, offset: int = 0
+    ) -> builtins.list[Said]:
         """`messages` with what each says."""
-        found = self.messages(session_id, limit=limit, offset=offset)
+        found = self.messages(session_id, role=role, limit=limit, offset=offset)
         self._fresh(TOOL_CALLS)
         with self._source.reader() as reader:
             return say(reader, self._codec, found)

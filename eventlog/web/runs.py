@@ -18,7 +18,7 @@ from eventlog.web.events import Durable
 from eventlog.web.operation import Operation, Query
 from eventlog.wire import (
     Comparison,
-    Message,
+    LogLine,
     MetricValue,
     NewArtifact,
     NewRun,
@@ -177,7 +177,7 @@ def log_run_metric(log: Log, run_id: int, query: Durable, body: MetricValue) -> 
     _said(run_id, lambda: log.runs.metric(run_id, body.name, float(body.value), step=body.step, durability=durability))
 
 
-def log_run_message(log: Log, run_id: int, query: Durable, body: Message) -> None:
+def log_run_message(log: Log, run_id: int, query: Durable, body: LogLine) -> None:
     """Log a line of text."""
     durability = query.durability
     _said(run_id, lambda: log.runs.message(run_id, body.message, body.level, body.logger, durability=durability))

@@ -15,7 +15,10 @@ from eventlog.web import (
     queues,
     runs,
     schedules,
+    session_calls,
+    sessions,
     statistics,
+    workspaces,
 )
 from eventlog.web.operation import Operation
 from eventlog.web.service import Service
@@ -55,6 +58,9 @@ OPERATIONS: tuple[Operation, ...] = (
     *runs.OPERATIONS,
     *artifacts.OPERATIONS,
     *projects.OPERATIONS,
+    *workspaces.OPERATIONS,
+    *sessions.OPERATIONS,
+    *session_calls.OPERATIONS,
     *statistics.OPERATIONS,
     *projections.OPERATIONS,
     Operation("GET", "/api/openapi.json", openapi_document, cached=False),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from eventlog.client import jobs, projections, reader, repositories, store
+from eventlog.client import jobs, projections, reader, repositories, sessions, store
 from eventlog.client.calls import Call
 from eventlog.client.jobs import RemoteJobs
 from eventlog.client.repositories import (
@@ -20,11 +20,13 @@ from eventlog.client.repositories import (
     RemoteStatistics,
     RemoteWorkers,
 )
+from eventlog.client.sessions import RemoteSessions, RemoteWorkspaces
 from eventlog.web.operation import Operation
 from eventlog.web.table import OPERATIONS
 
 REPOSITORIES = (
     RemoteRuns, RemoteProjects, RemoteJobs, RemoteQueues, RemoteWorkers, RemoteSchedules, RemoteStatistics,
+    RemoteWorkspaces, RemoteSessions,
 )  # fmt: skip
 METHODS = [
     pytest.param(cls, name, call, id=f"{cls.__name__}.{name}")
@@ -33,7 +35,7 @@ METHODS = [
 ]
 OTHERS = [
     pytest.param(call, id=f"{call.method} {call.path}")
-    for module in (jobs, projections, reader, repositories, store)
+    for module in (jobs, projections, reader, repositories, sessions, store)
     for call in vars(module).values()
     if isinstance(call, Call)
 ]

@@ -16,9 +16,11 @@ from eventlog.log import EventLog
 from eventlog.repositories.jobs import JobsRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
+from eventlog.repositories.sessions import SessionsRepository
 from eventlog.repositories.statistics import StatisticsRepository
 from eventlog.repositories.workers import WorkersRepository
-from eventlog.web import events, jobs, projects, queues, runs, statistics
+from eventlog.repositories.workspaces import WorkspacesRepository
+from eventlog.web import events, jobs, projects, queues, runs, sessions, statistics, workspaces
 from eventlog.web.operation import Query
 from eventlog.web.server import router
 from eventlog.web.service import Service
@@ -42,6 +44,9 @@ DOC: dict[str, Any] = json.loads(DOCUMENT)
         (statistics.StatisticsQuery, StatisticsRepository.runs),
         (statistics.JobStatisticsQuery, StatisticsRepository.jobs),
         (events.Selected, EventLog.read),
+        (workspaces.WorkspacesQuery, WorkspacesRepository.list),
+        (sessions.SessionsQuery, SessionsRepository.list),
+        (sessions.SessionsCounted, SessionsRepository.count),
     ],
 )
 def test_what_python_can_ask_can_be_asked_over_http(query: type[Query], method: Callable[..., Any]) -> None:
