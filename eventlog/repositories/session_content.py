@@ -39,7 +39,8 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A part of a message as it is read. ``type``: text, reasoning, tool_call, tool_call_response, blob, uri or raw.
 
     A tool call has its ``arguments`` and how it ended, a response its ``result``, both the ``tool_call_id``; a call
-    that no part of a message speaks of is a ``tool_call`` with its result. A blob has its hash, its size, and how it
+    that no part of a message speaks of is a ``tool_call`` with its result. Of arguments that are in a blob there
+    is how they begin, as text. A blob has its hash, its size, and how it
     begins in ``text``. ``data``: of a type that is not known, as it was found.
     """
 
@@ -236,7 +237,7 @@ def _call(call: ToolCall, told: dict[int, Any], *, answered: bool) -> Piece:
         type="tool_call",
         tool_call_id=call.tool_call_id,
         name=call.name,
-        arguments=_value(started.arguments) if isinstance(started, ToolCallStarted) else None,
+        arguments=_arguments(started),
         outcome=call.outcome,
         exit_code=call.exit_code,
         duration_us=call.duration_us,
@@ -244,6 +245,12 @@ def _call(call: ToolCall, told: dict[int, Any], *, answered: bool) -> Piece:
         child_session_id=call.child_session_id,
         **_result(finished),
     )
+
+
+def _arguments(started: object) -> Any:
+    if not isinstance(started, ToolCallStarted):
+        return None
+    return started.blob.head if started.blob is not None else _value(started.arguments)
 
 
 def _answer(tool_call_id: str, call: ToolCall | None, told: dict[int, Any]) -> Piece:

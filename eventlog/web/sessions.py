@@ -1,6 +1,6 @@
 """Sessions: begin and change them, fork and rewind, and what is said. What they call is in `session_calls`.
 
-In all that was said secrets are masked (`eventlog.recorder.shown`).
+In all that was said secrets are masked (`eventlog.redaction.shown`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 from eventlog.app import Log, Past
 from eventlog.events.agents import Role
 from eventlog.events.base import Int64
-from eventlog.recorder.shown import shown
+from eventlog.redaction.shown import shown
 from eventlog.repositories.session_base import Order
 from eventlog.repositories.session_content import Said
 from eventlog.repositories.session_messages import SummaryText

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from eventlog.recorder.named import MASK
-from eventlog.recorder.redaction import redact, redact_named
+from eventlog.redaction import redact, redact_named
+from eventlog.redaction.named import MASK
 
 T = TypeVar("T")
 _TEXTS = frozenset(("title", "status_reason", "text", "uri", "task", "output"))
