@@ -111,7 +111,7 @@ class Options(NamedTuple):
 DEFAULTS = Options()
 
 
-class SourceFailed(Exception):
+class SourceFailed(InvalidInput):
     """A source that cannot be read, or not any more."""
 
 
