@@ -19,11 +19,15 @@ from eventlog.projection.discovery import installed
 from eventlog.projection.manager import Projections, Version
 from eventlog.projection.past import PastLog
 from eventlog.recorder.track import RecordedRuns
+from eventlog.repositories.containers import ContainersRepository
+from eventlog.repositories.contests import ContestsRepository, ProblemsRepository
+from eventlog.repositories.executions import ExecutionsRepository
 from eventlog.repositories.jobs import JobsRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
 from eventlog.repositories.schedules import SchedulesRepository
 from eventlog.repositories.sessions import SessionsRepository
+from eventlog.repositories.settings import SettingsRepository
 from eventlog.repositories.statistics import StatisticsRepository
 from eventlog.repositories.workers import QueuesRepository, WorkersRepository
 from eventlog.repositories.workspaces import WorkspacesRepository
@@ -116,6 +120,31 @@ class Log(EventLog):
         return register(self, kind, **options)
 
     @cached_property
+    def executions(self) -> ExecutionsRepository:
+        """Executions of programs on problems."""
+        return ExecutionsRepository(self, self.projections)
+
+    @cached_property
+    def contests(self) -> ContestsRepository:
+        """Contests."""
+        return ContestsRepository(self, self.projections)
+
+    @cached_property
+    def problems(self) -> ProblemsRepository:
+        """Problems."""
+        return ProblemsRepository(self, self.projections)
+
+    @cached_property
+    def settings(self) -> SettingsRepository:
+        """Settings: values that programs share, and their history."""
+        return SettingsRepository(self, self.projections)
+
+    @cached_property
+    def containers(self) -> ContainersRepository:
+        """Containers."""
+        return ContainersRepository(self, self.projections)
+
+    @cached_property
     def statistics(self) -> StatisticsRepository:
         """Statistics."""
         return StatisticsRepository(self, self.projections)
@@ -151,6 +180,11 @@ class Past:
         self.schedules = SchedulesRepository(source)
         self.workspaces = WorkspacesRepository(source)
         self.sessions = SessionsRepository(source)
+        self.executions = ExecutionsRepository(source)
+        self.contests = ContestsRepository(source)
+        self.problems = ProblemsRepository(source)
+        self.settings = SettingsRepository(source)
+        self.containers = ContainersRepository(source)
         self.statistics = StatisticsRepository(source)
 
 

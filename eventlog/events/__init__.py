@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eventlog.events.agents import AGENT_EVENTS, AgentEvent
 from eventlog.events.base import Event, UnknownEvent, event_type
+from eventlog.events.executions import EXECUTION_EVENTS, ExecutionEvent
 from eventlog.events.imports import IMPORT_EVENTS, ImportEvent
 from eventlog.events.jobs import JOB_EVENTS, JobEvent
 from eventlog.events.projects import PROJECT_EVENTS, ProjectEvent
@@ -21,7 +22,18 @@ EVENTS: tuple[type[Event], ...] = (
     + AGENT_EVENTS
     + TASK_EVENTS
     + IMPORT_EVENTS
+    + EXECUTION_EVENTS
 )
-AnyEvent = ProjectEvent | RunEvent | JobEvent | WorkerEvent | SessionEvent | AgentEvent | TaskEvent | ImportEvent
+AnyEvent = (
+    ProjectEvent
+    | RunEvent
+    | JobEvent
+    | WorkerEvent
+    | SessionEvent
+    | AgentEvent
+    | TaskEvent
+    | ImportEvent
+    | ExecutionEvent
+)
 
 __all__ = ["EVENTS", "AnyEvent", "Event", "UnknownEvent", "event_type"]

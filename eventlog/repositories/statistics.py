@@ -14,15 +14,29 @@ from eventlog.errors import InvalidInput
 from eventlog.projection import percentiles
 from eventlog.repositories.base import Repository
 from eventlog.store.base import Filter, Values
+from projections.executions import RUNNING
+from projections.executions import projections as _executions
 from projections.job_statistics import projections as _job_rollups
 from projections.run_statistics import DAY_US, HOUR_US
 from projections.run_statistics import projections as _rollups
 
 STATISTICS, DURATIONS = _rollups
 JOB_STATISTICS, JOB_TIMES = _job_rollups
+EXECUTION_STATISTICS, EXECUTION_DURATIONS = _executions[1:]
 By = Literal["hour", "day", "week", "month", "program", "project", "status"]
 JobsBy = Literal["hour", "day", "week", "month", "queue", "kind"]
-_COLUMNS = {"program": "program", "project": "project_id", "status": "status", "queue": "queue", "kind": "kind"}
+ExecutionsBy = Literal["hour", "day", "week", "month", "problem", "language", "status"]
+_COLUMNS = {
+    "program": "program",
+    "project": "project_id",
+    "status": "status",
+    "queue": "queue",
+    "kind": "kind",
+    "problem": "problem_name",
+    "language": "language",
+}
+ACCEPTED = ("accepted", "success")
+"""What a verdict is called with which an execution did what it should."""
 _ENDED = ("success", "fail", "killed", "lost")
 _JOBS_ENDED = ("completed", "failed", "cancelled", "expired")
 
@@ -78,6 +92,24 @@ class JobStatistics(msgspec.Struct, frozen=True):
     run_p50_us: int | None = None
     run_p95_us: int | None = None
     run_p99_us: int | None = None
+
+
+class ExecutionStatistics(msgspec.Struct, frozen=True):
+    """Executions of one bucket, and how many there are of each status. Durations are µs over those that ended.
+
+    ``accepted_rate`` is of the ended ones: those that are called accepted, or success.
+    """
+
+    bucket: str
+    bucket_start: int | None
+    executions: int = 0
+    statuses: dict[str, int] = {}
+    accepted_rate: float | None = None
+    duration_us_total: int = 0
+    ended: int = 0
+    p50_us: int | None = None
+    p95_us: int | None = None
+    p99_us: int | None = None
 
 
 class StatisticsRepository(Repository):
@@ -152,6 +184,41 @@ class StatisticsRepository(Repository):
         )
         return [
             _jobs(bucket, numbers[bucket], waits.get(bucket, {}), runs.get(bucket, {})) for bucket in _in_order(numbers)
+        ]
+
+    def executions(
+        self,
+        *,
+        by: ExecutionsBy | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        problem_name: str | None = None,
+        language: str | None = None,
+        status: str | None = None,
+        tz: tzinfo | None = UTC,
+    ) -> list[ExecutionStatistics]:
+        """Statistics of the executions that started in ``since`` ≤ time < ``until`` (µs, taken to whole hours).
+
+        Groups, zones and percentiles are as those of `runs`.
+        """
+        column = _column(by, get_args(ExecutionsBy))
+        daily = tz is UTC and by != "hour" and all(edge is None or edge % DAY_US == 0 for edge in (since, until))
+        where = _where(since, until, problem_name=problem_name, language=language, status=status)
+        where.append(Filter("period", "=", "day" if daily else "hour"))
+        for rollup in (EXECUTION_STATISTICS, EXECUTION_DURATIONS):
+            self._fresh(rollup)
+        with self._source.reader() as reader:
+            sums = reader.totals(
+                EXECUTION_STATISTICS.table, (column, "status"), EXECUTION_STATISTICS.table.measures, where
+            )
+            bins = reader.totals(EXECUTION_DURATIONS.table, (column, "bin"), EXECUTION_DURATIONS.table.measures, where)
+        bucket_of = _bucketing(by, tz)
+        statuses = _numbers(((value, {status: count}) for value, status, count, _ in sums), bucket_of)
+        took = _numbers(((value, {"us": us}) for value, _, _, us in sums), bucket_of)
+        histograms = _histograms(bins, bucket_of)
+        return [
+            _executions_of(bucket, statuses[bucket], took[bucket]["us"], histograms.get(bucket, {}))
+            for bucket in _in_order(statuses)
         ]
 
 
@@ -271,4 +338,24 @@ def _jobs(
         run_p50_us=run_p50,
         run_p95_us=run_p95,
         run_p99_us=run_p99,
+    )
+
+
+def _executions_of(
+    bucket: Bucket, statuses: Mapping[str, int], took_us: int, histogram: Mapping[int, int]
+) -> ExecutionStatistics:
+    p50, p95, p99 = _percentiles(histogram)
+    executions = sum(statuses.values())
+    accepted = sum(statuses.get(status, 0) for status in ACCEPTED)
+    return ExecutionStatistics(
+        bucket=bucket[0],
+        bucket_start=bucket[1],
+        executions=executions,
+        statuses=dict(sorted(statuses.items())),
+        accepted_rate=_rate(accepted, executions - statuses.get(RUNNING, 0)),
+        duration_us_total=took_us,
+        ended=sum(histogram.values()),
+        p50_us=p50,
+        p95_us=p95,
+        p99_us=p99,
     )
