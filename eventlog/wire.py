@@ -18,6 +18,7 @@ from eventlog.events.runs import FinalStatus, RunStatus, Scalar
 from eventlog.repositories.job_rules import Rung
 from eventlog.repositories.jobs import LEASE_US, NewJob
 from eventlog.store.base import Record
+from projections.containers import ContainerStatus
 from projections.jobs import Job
 from projections.run_journals import RunMessage, RunOutput
 
@@ -246,6 +247,126 @@ class ProjectChange(_Body, frozen=True, kw_only=True):
 
     path: str | None | UnsetType = UNSET
     note: str | UnsetType = UNSET
+
+
+# contests, problems, executions, settings, containers
+
+
+class SavedContest(_Body, frozen=True, kw_only=True):
+    """A contest as it is to be."""
+
+    contest_id: str
+    name: str
+    url: str | None = None
+    platform: str | None = None
+    starts_at: Int64 | None = None
+    ends_at: Int64 | None = None
+    note: str = ""
+
+
+class SavedProblem(_Body, frozen=True, kw_only=True):
+    """A problem as it is to be."""
+
+    problem_id: str
+    name: str
+    contest_id: str | None = None
+    url: str | None = None
+    time_limit_us: Int64 | None = None
+    memory_limit_bytes: Int64 | None = None
+
+
+class NewExecution(_Body, frozen=True, kw_only=True):
+    """An execution that begins; without an ``id`` it gets one."""
+
+    problem_name: str
+    language: str
+    problem_id: str | None = None
+    contest_id: str | None = None
+    container_id: str | None = None
+    command: str | None = None
+    id: str | None = None
+    started_at: Int64 | None = None
+
+
+class ExecutionEnd(_Body, frozen=True, kw_only=True):
+    """How an execution ended; ``status`` is the verdict."""
+
+    status: str
+    exit_code: Int64 | None = None
+    stdout: str = ""
+    stderr: str = ""
+    duration_us: Int64 | None = None
+    finished_at: Int64 | None = None
+
+
+class SavedExecution(_Body, frozen=True, kw_only=True):
+    """An execution as it is to be."""
+
+    id: str
+    problem_name: str
+    language: str
+    status: str
+    started_at: Int64
+    finished_at: Int64 | None = None
+    stdout: str = ""
+    stderr: str = ""
+    exit_code: Int64 | None = None
+    duration_us: Int64 | None = None
+    problem_id: str | None = None
+    contest_id: str | None = None
+    container_id: str | None = None
+    command: str | None = None
+
+
+class SettingValue(_Body, frozen=True, kw_only=True):
+    """The value of a setting, any JSON, and who wants it so."""
+
+    value: Any
+    by: str = ""
+
+
+class NewContainer(_Body, frozen=True, kw_only=True):
+    """A container that was made; without a ``container_id`` it gets one."""
+
+    image: str
+    container_id: str | None = None
+    name: str | None = None
+    command: str | None = None
+    labels: dict[str, str] = {}
+    created_at: Int64 | None = None
+
+
+class ContainerStart(_Body, frozen=True, kw_only=True):
+    """When a container was started."""
+
+    started_at: Int64 | None = None
+
+
+class ContainerStop(_Body, frozen=True, kw_only=True):
+    """How a container ended."""
+
+    exit_code: Int64 | None = None
+    reason: str | None = None
+    stopped_at: Int64 | None = None
+
+
+class ContainerRemoval(_Body, frozen=True, kw_only=True):
+    """When a container was removed."""
+
+    removed_at: Int64 | None = None
+
+
+class SavedContainer(_Body, frozen=True, kw_only=True):
+    """A container as it is to be."""
+
+    container_id: str
+    image: str
+    name: str | None = None
+    status: ContainerStatus = "created"
+    command: str | None = None
+    labels: dict[str, str] = {}
+    exit_code: Int64 | None = None
+    reason: str | None = None
 
 
 # jobs

@@ -32,7 +32,7 @@ class Contest(Row, frozen=True):
     updated_at: int = 0
 
 
-class Problem(Row, frozen=True):
+class ContestProblem(Row, frozen=True):
     """A problem, of a contest or of none. ``created_at`` and ``updated_at`` are µs, and the log's to say."""
 
     problem_id: str
@@ -73,12 +73,12 @@ def evolve_contest(row: Contest | None, event: Any, record: Record) -> Contest |
     return row
 
 
-def evolve_problem(row: Problem | None, event: Any, record: Record) -> Problem | None:
+def evolve_problem(row: ContestProblem | None, event: Any, record: Record) -> ContestProblem | None:
     """A problem after one more event; a deleted one has no row."""
     now = record.recorded_at
     match event:
         case ProblemAdded():
-            return Problem(
+            return ContestProblem(
                 record.stream.partition("-")[2],
                 event.name,
                 event.contest_id,
@@ -108,7 +108,7 @@ projections = (
     Entity(
         "problems",
         version=1,
-        row=Problem,
+        row=ContestProblem,
         category="problem",
         types=(ProblemAdded, ProblemUpdated, ProblemDeleted),
         evolve=evolve_problem,

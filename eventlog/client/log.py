@@ -17,6 +17,13 @@ from msgspec import Raw
 from eventlog.aio import AsyncLog
 from eventlog.client.calls import Call, Server, encode, query_of
 from eventlog.client.connection import Connection
+from eventlog.client.executions import (
+    RemoteContainers,
+    RemoteContests,
+    RemoteExecutions,
+    RemoteProblems,
+    RemoteSettings,
+)
 from eventlog.client.faults import needs_the_log
 from eventlog.client.following import follow
 from eventlog.client.jobs import RemoteJobs
@@ -138,6 +145,31 @@ class RemoteLog(EventLog):
         from eventlog.worker.handlers import register
 
         return register(self, kind, **options)
+
+    @cached_property
+    def executions(self) -> RemoteExecutions:
+        """Executions of programs on problems."""
+        return RemoteExecutions(self)
+
+    @cached_property
+    def contests(self) -> RemoteContests:
+        """Contests."""
+        return RemoteContests(self)
+
+    @cached_property
+    def problems(self) -> RemoteProblems:
+        """Problems."""
+        return RemoteProblems(self)
+
+    @cached_property
+    def settings(self) -> RemoteSettings:
+        """Settings: values that programs share, and their history."""
+        return RemoteSettings(self)
+
+    @cached_property
+    def containers(self) -> RemoteContainers:
+        """Containers."""
+        return RemoteContainers(self)
 
     @cached_property
     def statistics(self) -> RemoteStatistics:
@@ -290,6 +322,11 @@ class RemotePast:
         self.schedules = RemoteSchedules(source)
         self.workspaces = RemoteWorkspaces(source)
         self.sessions = RemoteSessions(source)
+        self.executions = RemoteExecutions(source)
+        self.contests = RemoteContests(source)
+        self.problems = RemoteProblems(source)
+        self.settings = RemoteSettings(source)
+        self.containers = RemoteContainers(source)
         self.statistics = RemoteStatistics(source)
 
 

@@ -11,10 +11,13 @@ from eventlog.errors import NotFound
 from eventlog.store.base import GENESIS, Head, Key, RecordRow, Selection, Table
 from eventlog.wire import Head as SentHead
 from eventlog.wire import StoredRecord
+from projections.containers import Container
+from projections.contests import Contest, ContestProblem
 from projections.jobs import Job
 from projections.projects import Project
 from projections.runs import Run
 from projections.sessions import Session
+from projections.settings import Setting
 from projections.workers import Schedule, Worker
 from projections.workspaces import Workspace
 
@@ -30,6 +33,10 @@ ROWS = {
     "schedules": Call("GET", "/api/schedules/{key}", Schedule),
     "sessions": Call("GET", "/api/sessions/{key}", Session),
     "workspaces": Call("GET", "/api/workspaces/{key}", Workspace),
+    "contests": Call("GET", "/api/contests/{key}", Contest),
+    "problems": Call("GET", "/api/problems/{key}", ContestProblem),
+    "settings": Call("GET", "/api/settings/{key}", Setting),
+    "containers": Call("GET", "/api/containers/{key}", Container),
 }
 FIRST_PAGE = 20
 PAGE_BYTES = 4 << 20

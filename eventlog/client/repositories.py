@@ -22,7 +22,7 @@ from eventlog.repositories.base import Repository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import Comparison, Said
 from eventlog.repositories.schedules import Fired, SchedulesRepository
-from eventlog.repositories.statistics import JobStatistics, RunStatistics, StatisticsRepository
+from eventlog.repositories.statistics import ExecutionStatistics, JobStatistics, RunStatistics, StatisticsRepository
 from eventlog.repositories.workers import QueuesRepository, QueueState, WorkersRepository
 from eventlog.wire import (
     Beat,
@@ -220,6 +220,7 @@ def zone_name(zone: tzinfo | None) -> str:
 @offered(
     runs=Call("GET", "/api/statistics/runs", list[RunStatistics], sends={"tz": zone_name}),
     jobs=Call("GET", "/api/statistics/jobs", list[JobStatistics], sends={"tz": zone_name}),
+    executions=Call("GET", "/api/statistics/executions", list[ExecutionStatistics], sends={"tz": zone_name}),
 )
 class RemoteStatistics(Remote, StatisticsRepository):
     """Statistics."""

@@ -17,7 +17,7 @@ from eventlog.events.executions import (
 )
 from eventlog.repositories.entities import EntityRepository, R, Said, check_name, equal
 from eventlog.store.base import Filter
-from projections.contests import Contest, Problem
+from projections.contests import Contest, ContestProblem
 from projections.contests import projections as _projections
 
 
@@ -87,7 +87,7 @@ class ContestsRepository(_Described[Contest]):
         self._delete(contest_id)
 
 
-class ProblemsRepository(_Described[Problem]):
+class ProblemsRepository(_Described[ContestProblem]):
     """Problems: find, save, delete."""
 
     entity = _projections[1]
@@ -95,11 +95,11 @@ class ProblemsRepository(_Described[Problem]):
     way_out = "`eventlog problems save` adds it (executions may name one that was not added)"
     added, updated, deleted = ProblemAdded, ProblemUpdated, ProblemDeleted
 
-    def find(self, problem_id: str) -> Problem | None:
+    def find(self, problem_id: str) -> ContestProblem | None:
         """A problem, or None."""
         return self._found(problem_id)
 
-    def get(self, problem_id: str) -> Problem:
+    def get(self, problem_id: str) -> ContestProblem:
         """A problem. Raises NotFound."""
         return self._must_be(problem_id, self.find(problem_id))
 
@@ -111,13 +111,13 @@ class ProblemsRepository(_Described[Problem]):
         text: str | None = None,
         limit: int | None = None,
         offset: int = 0,
-    ) -> list[Problem]:
+    ) -> list[ContestProblem]:
         """Problems by id; ``text`` must occur in id, name or url."""
         where = equal(contest_id=contest_id, name=name)
         where += [] if text is None else [Filter("problem_id|name|url", "text", text)]
         return self._rows(where, ("problem_id",), limit, offset)
 
-    def save(self, problem: Problem) -> Problem:
+    def save(self, problem: ContestProblem) -> ContestProblem:
         """Add a problem, or change the one of this id to be as this; one that is so already is left alone.
 
         ``created_at`` and ``updated_at`` are not looked at. Raises InvalidInput for a limit below 1.

@@ -9,7 +9,7 @@ from eventlog.app import Log, Past
 from eventlog.errors import InvalidQuery
 from eventlog.events.base import Int64
 from eventlog.events.runs import RunStatus
-from eventlog.repositories.statistics import By, JobsBy, JobStatistics, RunStatistics
+from eventlog.repositories.statistics import By, ExecutionsBy, ExecutionStatistics, JobsBy, JobStatistics, RunStatistics
 from eventlog.web.operation import Operation, Query
 
 
@@ -58,6 +58,31 @@ def job_statistics(ask: Log | Past, query: JobStatisticsQuery) -> list[JobStatis
     )
 
 
+class ExecutionStatisticsQuery(Query, frozen=True, kw_only=True):
+    """Which executions, by when they started, and how they are grouped."""
+
+    by: ExecutionsBy | None = None
+    since: Int64 | None = None
+    until: Int64 | None = None
+    problem_name: str | None = None
+    language: str | None = None
+    status: str | None = None
+    tz: str = "UTC"
+
+
+def execution_statistics(ask: Log | Past, query: ExecutionStatisticsQuery) -> list[ExecutionStatistics]:
+    """Counts, rates of accepted ones and percentiles of executions."""
+    return ask.statistics.executions(
+        by=query.by,
+        since=query.since,
+        until=query.until,
+        problem_name=query.problem_name,
+        language=query.language,
+        status=query.status,
+        tz=zone(query.tz),
+    )
+
+
 def zone(name: str) -> tzinfo:
     """A zone of the tz database. Raises InvalidQuery."""
     if name == "UTC":
@@ -71,4 +96,5 @@ def zone(name: str) -> tzinfo:
 OPERATIONS = (
     Operation("GET", "/api/statistics/runs", run_statistics),
     Operation("GET", "/api/statistics/jobs", job_statistics),
+    Operation("GET", "/api/statistics/executions", execution_statistics),
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from eventlog.app import Log
 from eventlog.web import (
     artifacts,
+    contests,
     events,
     evidence,
+    executions,
     jobs,
     metrics,
     openapi,
@@ -17,6 +19,7 @@ from eventlog.web import (
     schedules,
     session_calls,
     sessions,
+    settings,
     statistics,
     workspaces,
 )
@@ -61,6 +64,9 @@ OPERATIONS: tuple[Operation, ...] = (
     *workspaces.OPERATIONS,
     *sessions.OPERATIONS,
     *session_calls.OPERATIONS,
+    *executions.OPERATIONS,
+    *contests.OPERATIONS,
+    *settings.OPERATIONS,
     *statistics.OPERATIONS,
     *projections.OPERATIONS,
     Operation("GET", "/api/openapi.json", openapi_document, cached=False),

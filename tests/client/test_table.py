@@ -10,7 +10,15 @@ import msgspec
 import pytest
 
 from eventlog.client import jobs, projections, reader, repositories, sessions, store
+from eventlog.client import executions, jobs, projections, reader, repositories, store
 from eventlog.client.calls import Call
+from eventlog.client.executions import (
+    RemoteContainers,
+    RemoteContests,
+    RemoteExecutions,
+    RemoteProblems,
+    RemoteSettings,
+)
 from eventlog.client.jobs import RemoteJobs
 from eventlog.client.repositories import (
     RemoteProjects,
@@ -27,6 +35,7 @@ from eventlog.web.table import OPERATIONS
 REPOSITORIES = (
     RemoteRuns, RemoteProjects, RemoteJobs, RemoteQueues, RemoteWorkers, RemoteSchedules, RemoteStatistics,
     RemoteWorkspaces, RemoteSessions,
+    RemoteExecutions, RemoteContests, RemoteProblems, RemoteSettings, RemoteContainers,
 )  # fmt: skip
 METHODS = [
     pytest.param(cls, name, call, id=f"{cls.__name__}.{name}")
@@ -36,6 +45,7 @@ METHODS = [
 OTHERS = [
     pytest.param(call, id=f"{call.method} {call.path}")
     for module in (jobs, projections, reader, repositories, sessions, store)
+    for module in (executions, jobs, projections, reader, repositories, store)
     for call in vars(module).values()
     if isinstance(call, Call)
 ]

@@ -9,7 +9,7 @@ from eventlog.app import Log
 from eventlog.errors import Conflict, NotFound
 from eventlog.repositories.executions import ExecutionHistory
 from projections.containers import Container
-from projections.contests import Contest, Problem
+from projections.contests import Contest, ContestProblem
 from projections.settings import Setting
 
 
@@ -35,7 +35,7 @@ def test_an_execution_is_started_finished_found_and_deleted(log: Log) -> None:
 def test_transactions_hold_over_repositories(log: Log) -> None:
     with log.transaction():
         log.contests.save(Contest("abc300", "ABC 300"))
-        log.problems.save(Problem("abc300_a", "N-choice question", "abc300"))
+        log.problems.save(ContestProblem("abc300_a", "N-choice question", "abc300"))
         log.settings.set("language", "rust")
         container = log.containers.create("rust:1.70")
         log.containers.start(container.container_id)
@@ -66,7 +66,7 @@ def test_what_is_saved_unchanged_appends_nothing(log: Log) -> None:
     execution = ExecutionHistory(problem_name="A", language="rust", status="accepted", stdout="token=abc123xyz789\n")
     things = [
         (log.contests, Contest("abc300", "ABC 300", starts_at=1)),
-        (log.problems, Problem("abc300_a", "N-choice question", time_limit_us=2_000_000)),
+        (log.problems, ContestProblem("abc300_a", "N-choice question", time_limit_us=2_000_000)),
         (log.settings, Setting("editor", {"tab": 4, "wrap": None})),
         (log.containers, Container("c1", "rust:1.70", status="stopped", labels={"a": "b"}, exit_code=0)),
         (log.executions, execution),

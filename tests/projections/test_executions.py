@@ -13,7 +13,7 @@ from eventlog.codec import MAX_EVENT_BYTES
 from eventlog.errors import EventLogError, IllegalTransition, InvalidInput, LogReadOnly, NotFound
 from eventlog.repositories.executions import MAX_OUTPUT_BYTES, ExecutionHistory
 from projections.containers import Container
-from projections.contests import Contest, Problem
+from projections.contests import Contest, ContestProblem
 from projections.executions import projections as _projections
 from tests.projections.reference import check_every_way
 
@@ -24,8 +24,8 @@ DAY_US = 86_400_000_000
 
 def test_tables_are_the_same_every_way(log: Log) -> None:
     contest = log.contests.save(Contest("abc300", "ABC 300"))
-    log.problems.save(Problem("abc300_a", "A", "abc300"))
-    log.problems.save(Problem("abc300_a", "A", "abc300", time_limit_us=2_000_000))
+    log.problems.save(ContestProblem("abc300_a", "A", "abc300"))
+    log.problems.save(ContestProblem("abc300_a", "A", "abc300", time_limit_us=2_000_000))
     for number in range(3):
         log.executions.start("A", "rust", id=f"e{number}", started_at=number * DAY_US, contest_id="abc300")
     log.executions.finish("e0", "accepted", duration_us=12_000, stdout="1\n")
@@ -179,7 +179,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(log: Log) -> None:
         lambda: log.contests.save(Contest("x", "")),
         lambda: log.contests.save(Contest("x", "x", starts_at=2, ends_at=1)),
         lambda: log.contests.delete("x"),
-        lambda: log.problems.save(Problem("x", "x", time_limit_us=0)),
+        lambda: log.problems.save(ContestProblem("x", "x", time_limit_us=0)),
         lambda: log.settings.set("", 1),
         lambda: log.settings.set("x", float("nan")),
         lambda: log.settings.set("x", object()),

@@ -13,6 +13,9 @@ from starlette.routing import Route
 
 import eventlog
 from eventlog.log import EventLog
+from eventlog.repositories.containers import ContainersRepository
+from eventlog.repositories.contests import ContestsRepository, ProblemsRepository
+from eventlog.repositories.executions import ExecutionsRepository
 from eventlog.repositories.jobs import JobsRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
@@ -21,6 +24,10 @@ from eventlog.repositories.statistics import StatisticsRepository
 from eventlog.repositories.workers import WorkersRepository
 from eventlog.repositories.workspaces import WorkspacesRepository
 from eventlog.web import events, jobs, projects, queues, runs, sessions, statistics, workspaces
+from eventlog.repositories.settings import SettingsRepository
+from eventlog.repositories.statistics import StatisticsRepository
+from eventlog.repositories.workers import WorkersRepository
+from eventlog.web import contests, events, executions, jobs, projects, queues, runs, settings, statistics
 from eventlog.web.operation import Query
 from eventlog.web.server import router
 from eventlog.web.service import Service
@@ -43,6 +50,13 @@ DOC: dict[str, Any] = json.loads(DOCUMENT)
         (queues.WorkersQuery, WorkersRepository.list),
         (statistics.StatisticsQuery, StatisticsRepository.runs),
         (statistics.JobStatisticsQuery, StatisticsRepository.jobs),
+        (statistics.ExecutionStatisticsQuery, StatisticsRepository.executions),
+        (executions.ExecutionsQuery, ExecutionsRepository.find_all),
+        (executions.ExecutionsCounted, ExecutionsRepository.count),
+        (executions.ContainersQuery, ContainersRepository.find_all),
+        (contests.ContestsQuery, ContestsRepository.find_all),
+        (contests.ProblemsQuery, ProblemsRepository.find_all),
+        (settings.SettingsQuery, SettingsRepository.find_all),
         (events.Selected, EventLog.read),
         (workspaces.WorkspacesQuery, WorkspacesRepository.list),
         (sessions.SessionsQuery, SessionsRepository.list),
