@@ -14,6 +14,7 @@ from eventlog.cli.view import Column, View
 
 JOB_BUCKETS = ("hour", "day", "week", "month", "queue", "kind")
 BUCKETS = ("hour", "day", "week", "month", "program", "project", "status")
+EXECUTION_BUCKETS = ("hour", "day", "week", "month", "problem", "language", "status")
 STEP_US = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 86_400_000_000}
 PLOT_WIDTH = 90
 
@@ -114,6 +115,55 @@ def jobs(
         Column("total", lambda row: show_duration(row.run_us_total), right=True, spare=True),
     ]
     _show(view, rows, columns, by, "jobs", "completed")
+
+
+@stats.command()
+@click.option("--by", type=click.Choice(EXECUTION_BUCKETS), help="One line for each of these.")
+@click.option("--since", metavar="TIME", help="Only those started at or after this: 28d, 2h, yesterday, 2026-11-21.")
+@click.option("--until", metavar="TIME", help="Only those started before this.")
+@click.option("--problem", "-p", metavar="NAME", help="Only of this problem.")
+@click.option("--language", "-l", metavar="NAME", help="Only in this language.")
+@click.option("--status", "-s", metavar="NAME", help="Only with this verdict.")
+@as_of_option
+@view_options
+@pass_state
+def executions(
+    state: State,
+    view: View,
+    as_of: str | None,
+    by: str | None,
+    since: str | None,
+    until: str | None,
+    problem: str | None,
+    language: str | None,
+    status: str | None,
+) -> None:
+    """Count executions: how many, with which verdicts, how long they took.
+
+    Percentiles are within 1 %; n says how many durations they are made of.
+    """
+    with asked(state, as_of, view) as source:
+        rows = source.statistics.executions(
+            by=by,
+            since=time_option(since, view.zone, "--since"),
+            until=time_option(until, view.zone, "--until"),
+            problem_name=problem,
+            language=language,
+            status=status,
+            tz=view.zone,
+        )
+    columns = [
+        _count("executions"),
+        Column("accepted", lambda row: "" if row.accepted_rate is None else f"{row.accepted_rate:.1%}", right=True),
+        Column("n", lambda row: str(row.ended), right=True),
+        Column("p50", lambda row: show_duration(row.p50_us), right=True),
+        Column("p95", lambda row: show_duration(row.p95_us), right=True),
+        Column("p99", lambda row: show_duration(row.p99_us), right=True, spare=True),
+        Column("verdicts", lambda row: view.value("statuses", row.statuses), wide=True),
+    ]
+    if by is not None:
+        columns.insert(0, Column(by, lambda row: row.bucket))
+    view.rows(rows, columns, empty="no executions")
 
 
 def _show(view: View, rows: Sequence[Any], columns: list[Column], by: str | None, what: str, good: str) -> None:

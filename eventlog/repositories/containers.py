@@ -16,7 +16,7 @@ from eventlog.events.executions import (
     ContainerStopped,
 )
 from eventlog.ids import uuid7
-from eventlog.recorder.redaction import redact, redact_mapping
+from eventlog.redaction import redact, redact_mapping
 from eventlog.repositories.entities import EntityRepository, Said, check_name, equal
 from projections.containers import Container, ContainerStatus
 from projections.containers import projections as _projections

@@ -15,7 +15,7 @@ from eventlog.codec import to_json
 from eventlog.errors import Conflict, IllegalTransition, InvalidEvent, InvalidInput
 from eventlog.events.executions import ExecutionDeleted, ExecutionFinished, ExecutionStarted, ExecutionUpdated
 from eventlog.ids import uuid7
-from eventlog.recorder.redaction import redact
+from eventlog.redaction import redact
 from eventlog.repositories.entities import EntityRepository, Said, check_name, equal
 from eventlog.store.base import Filter, Record, Selection
 from projections.executions import OUTPUTS, RUNNING, Execution

@@ -11,8 +11,8 @@ import msgspec
 
 from eventlog.errors import InvalidInput
 from eventlog.events.executions import SettingSet, SettingUnset
-from eventlog.recorder.named import MASK
-from eventlog.recorder.redaction import redact_named
+from eventlog.redaction import redact_named
+from eventlog.redaction.named import MASK
 from eventlog.repositories.entities import EntityRepository, Said, check_name
 from eventlog.store.base import Filter
 from projections.settings import Setting

@@ -24,9 +24,11 @@ from eventlog.errors import InvalidName
 from eventlog.events.runs import RunArtifactSaved, RunStarted
 from eventlog.events.workers import WorkerStarted
 from eventlog.recorder.artifacts import check_name
+from eventlog.repositories.executions import ExecutionHistory
 from eventlog.repositories.jobs import NewJob
 from eventlog.web.operation import AS_OF, Operation
 from eventlog.web.table import OPERATIONS
+from projections.contests import Contest, ContestProblem
 from tests import postgres
 from tests.helpers import assert_whole
 from tests.long.sizes import size
@@ -87,6 +89,10 @@ JOBS = {
     **{name: has(name) for name in ("queue", "kind", "batch_id", "parent_job_id", "worker_id")},
     "text": holds("job_id", "kind", "error_message"),
 }
+EXECUTIONS = {
+    **{name: has(name) for name in ("problem_name", "problem_id", "contest_id", "container_id", "language", "status")},
+    "text": holds("problem_name", "command"),
+}
 CURSORS: dict[str, Finds] = {
     "before": lambda row, text: row["job_id"] < text,
     "after": lambda row, text: row["job_id"] > text,
@@ -109,17 +115,35 @@ FINDS: dict[str, dict[str, Finds]] = {
         "categories": lambda row, text: row["stream"].partition("-")[0] == text,
         "types": has("type"),
     },
+    "list_executions": EXECUTIONS,
+    "count_executions": EXECUTIONS,
+    "execution_statistics": {name: EXECUTIONS[name] for name in ("problem_name", "language", "status")},
+    "list_containers": {name: has(name) for name in ("image", "name")},
+    "list_contests": {"platform": has("platform"), "text": holds("contest_id", "name", "url", "note")},
+    "list_problems": {
+        "contest_id": has("contest_id"),
+        "name": has("name"),
+        "text": holds("problem_id", "name", "url"),
+    },
+    "list_settings": {"prefix": lambda row, text: row["name"].startswith(text), "text": holds("name")},
     # parts of paths
     "list_job_attempts": {"job_id": has("job_id")},
     "read_stream": {"stream": has("stream")},
     "get_event_with_key": {"key": lambda row, text: row["metadata"] == {"key": text}},
     "get_project": {"project_id": has("project_id")},
     "get_queue": {"queue": has("queue")},
+    "get_container": {"container_id": has("container_id")},
+    "get_contest": {"contest_id": has("contest_id")},
+    "get_problem": {"problem_id": has("problem_id")},
+    "get_setting": {"name": has("name")},
+    "get_setting_history": {"name": has("name")},
 }
 # Texts that are no answer to what is asked there: they are refused, or nothing is found.
 REFUSES = {
     "run_statistics": {"tz"},
     "job_statistics": {"tz"},
+    "execution_statistics": {"tz"},
+    "get_execution": {"id"},
     "diff_projections": {"first", "last", "names"},
     "verify_projections": {"names"},
     "explain_row": {"key", "table"},
@@ -130,6 +154,10 @@ REFUSES = {
     "get_schedule": {"schedule"},
     "read_run_artifact": {"name"},
 }
+PAGED = (
+    "events", "runs", "jobs", "workers", "projects", "executions", "containers", "contests", "problems", "settings",
+)  # fmt: skip
+STATISTICS = ("run_statistics", "job_statistics", "execution_statistics")
 ENDLESS = "follow_events"
 READS = [one for one in OPERATIONS if one.method == "GET" and one.name != ENDLESS]
 
@@ -149,9 +177,10 @@ class Planted:
         self.parts = {
             "run_id": str(self.run_id), "job_id": job_id, "kind": "output", "name": "x", "table": "runs",
             "stream": "x", "key": "x", "queue": "x", "worker_id": "x", "schedule": "x", "project_id": "x",
+            "id": "x", "container_id": "x", "contest_id": "x", "problem_id": "x",
         }  # fmt: skip
         of_run = {name: f"/api/runs/{self.run_id}/{name}" for name in ("metrics", "artifacts")}
-        paged = {name: f"/api/{name}?limit=1000" for name in ("events", "runs", "jobs", "workers", "projects")}
+        paged = {name: f"/api/{name}?limit=1000" for name in PAGED}
         paths = {**of_run, **paged, "queues": "/api/queues"}
         self.rows = {name: list(self._all(path)) for name, path in paths.items()}
 
@@ -206,6 +235,13 @@ def _plant(log: Log, texts: list[str]) -> int:
         with suppress(InvalidName):
             check_name(name)
             log.runs.save_artifact(run_id, RunArtifactSaved(kind="output", name=name, size_bytes=1, sha256="0" * 64))
+    for name in names:
+        log.contests.save(Contest(name, name, name, name, note=name))
+        log.problems.save(ContestProblem(name, name, name, name))
+        log.settings.set(name, name)
+        log.containers.create(name, container_id=name, name=name)
+        log.executions.start(name, name, problem_id=name, contest_id=name, container_id=name, command=name)
+        log.executions.save(ExecutionHistory(problem_name=name, language=name, status=name))
     log.workers.start(WorkerStarted(host="h", pid=1, kinds=("x",), lease_us=DAY_US))
     return run_id
 
@@ -275,14 +311,18 @@ def seen(operation: Operation, answer: Any) -> Any:
     """What an answer has of what is compared: rows, how many there are, or the thing at a path."""
     if operation.name == "job_history":
         return answer["jobs"]
-    if operation.name in ("run_statistics", "job_statistics"):
+    if operation.name == "get_setting_history":
+        return answer[0]["value"]
+    if operation.name in STATISTICS:
         return sum(one[operation.name.partition("_")[0] + "s"] for one in answer)
     return answer
 
 
 def expected(operation: Operation, found: list[Row]) -> Any:
-    if operation.name in ("count_runs", "count_jobs", "run_statistics", "job_statistics"):
+    if operation.name.startswith("count_") or operation.name in STATISTICS:
         return len(found)
+    if operation.name == "get_setting_history":
+        return found[0]["value"]
     return found[0] if operation.name.startswith("get_") else found
 
 
