@@ -20,6 +20,8 @@ from projections.settings import projections as _projections
 
 _SESSION = re.compile(r"(?i)(?:^|[^a-z])(?:session|cookies?|pin|otp)$")
 
+_PART = re.compile(r"[/:\s]+|(?<=[a-z])(?=[A-Z])")
+
 
 class SettingChange(msgspec.Struct, frozen=True):
     """What was said about a setting: its value from then on, or (``unset``) that it has none. ``set_at`` is µs, UTC."""
@@ -126,9 +128,15 @@ def _as_text(value: Any) -> bytes | None:
         return None
 
 
+def _hides(name: str) -> bool:
+    parts = _PART.split(name)
+    said = (name, "_".join(parts), *parts)
+    return _SESSION.search(name) is not None or any(redact_named(one, "x") == MASK for one in said)
+
+
 def _secret_in(path: str, name: str, value: Any, hidden: bool) -> str | None:
     """Where in a value something is that looks like a secret, by its name or by itself."""
-    hidden = hidden or redact_named(name, "x") == MASK or _SESSION.search(name) is not None
+    hidden = hidden or _hides(name)
     if isinstance(value, Mapping):
         parts = [(f"{path}.{key}", str(key), part) for key, part in value.items()]
     elif isinstance(value, (list, tuple)):

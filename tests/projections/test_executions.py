@@ -135,6 +135,10 @@ def test_secrets_are_not_kept(log: Log) -> None:
     ("name", "value"),
     [
         ("atcoder.password", "x"),
+        ("judge/password", "x"),
+        ("judgePassword", "x"),
+        ("api key", "x"),
+        ("judge:secret/name", ["x"]),
         ("API_TOKEN", 12345),
         ("REVEL_SESSION", "abc"),
         ("judge", {"url": "https://example.org", "api_key": ["x"]}),

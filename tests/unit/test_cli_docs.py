@@ -93,9 +93,13 @@ READS = {
     *("projections list", "projections status", "projections diff", "projections explain", "projections verify"),
     *("db status", "db check", "config show", "stats jobs"),
     *("jobs list", "jobs history", "jobs show", "jobs explain", "jobs queues", "jobs workers", "jobs watch"),
+    *("executions list", "executions show", "contests list", "contests show", "problems list", "problems show"),
+    *("settings list", "settings get", "settings history", "containers list", "containers show", "stats executions"),
     "jobs check",
 }
 QUERIES = {
+    *("executions list", "executions show", "contests list", "contests show", "problems list", "problems show"),
+    *("settings list", "settings get", "settings history", "containers list", "containers show", "stats executions"),
     *("runs list", "runs show", "runs compare", "projects list", "projects show", "stats runs"),
     *("log read", "log tail", "log head", "log export"),
     *("jobs list", "jobs history", "jobs show", "jobs explain", "jobs queues", "jobs workers", "stats jobs"),
