@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from eventlog.client import jobs, projections, reader, repositories, sessions, store
-from eventlog.client import executions, jobs, projections, reader, repositories, store
+from eventlog.client import executions, jobs, projections, reader, repositories, sessions, store
 from eventlog.client.calls import Call
 from eventlog.client.executions import (
     RemoteContainers,
@@ -44,8 +43,7 @@ METHODS = [
 ]
 OTHERS = [
     pytest.param(call, id=f"{call.method} {call.path}")
-    for module in (jobs, projections, reader, repositories, sessions, store)
-    for module in (executions, jobs, projections, reader, repositories, store)
+    for module in (executions, jobs, projections, reader, repositories, sessions, store)
     for call in vars(module).values()
     if isinstance(call, Call)
 ]

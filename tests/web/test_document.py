@@ -20,14 +20,23 @@ from eventlog.repositories.jobs import JobsRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
 from eventlog.repositories.sessions import SessionsRepository
-from eventlog.repositories.statistics import StatisticsRepository
-from eventlog.repositories.workers import WorkersRepository
-from eventlog.repositories.workspaces import WorkspacesRepository
-from eventlog.web import events, jobs, projects, queues, runs, sessions, statistics, workspaces
 from eventlog.repositories.settings import SettingsRepository
 from eventlog.repositories.statistics import StatisticsRepository
 from eventlog.repositories.workers import WorkersRepository
-from eventlog.web import contests, events, executions, jobs, projects, queues, runs, settings, statistics
+from eventlog.repositories.workspaces import WorkspacesRepository
+from eventlog.web import (
+    contests,
+    events,
+    executions,
+    jobs,
+    projects,
+    queues,
+    runs,
+    sessions,
+    settings,
+    statistics,
+    workspaces,
+)
 from eventlog.web.operation import Query
 from eventlog.web.server import router
 from eventlog.web.service import Service
