@@ -39,8 +39,8 @@ from projections.llm_calls import LlmCall
 from projections.llm_calls import projections as _calls
 
 CALLS = _calls[0]
-BATCH_BYTES = 4 << 20
-BATCH_APPENDS = 2000
+BATCH_BYTES = 6 << 20
+BATCH_APPENDS = 4000
 INLINE_BYTES = 64 << 10
 """Content above this is kept as a blob beside the log."""
 Fate = Literal["understood", "raw"]
@@ -115,67 +115,82 @@ class Counts(msgspec.Struct):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-class Intake:
-    """One source on its way into the log. ``importer`` adds records, and the driver commits."""
+class _Part(msgspec.Struct):
+    """What one source adds to a batch."""
 
-    def __init__(
-        self,
-        log: EventLog,
-        projections: Projections | None,
-        source_id: str,
-        *,
-        blobs: Blobs | None,
-        dry_run: bool = False,
-        scanning: bool = False,
-    ) -> None:
-        """``scanning``: the source is read as a whole each time, and what was there before is not worth a word."""
+    stream: str
+    scanning: bool
+    total: Counts
+    """Of the whole source; what this part adds is added when it is in the log."""
+    natives: list[Native] = []
+    quarantined: list[tuple[RecordQuarantined, int]] = []
+    resolved: list[QuarantineResolved] = []
+    opening: list[Event] = []
+    blank_bytes: int = 0
+    secrets: int = 0
+    cursor: Cursor = Cursor(0)
+
+    def counted(self, known: set[str]) -> Counts:
+        """What became of its records, where these keys were in the log before."""
+        counts = Counts(blank_bytes=self.blank_bytes, secrets=self.secrets)
+        for native in self.natives:
+            counts.records += 1
+            counts.blank_bytes += native.blank
+            keys = [one.key for one in native.wanted] or [one.key for one in native.calls]
+            if keys and known.issuperset(keys):
+                if self.scanning:
+                    counts.records -= 1
+                    continue
+                counts.duplicate_records += 1
+                counts.duplicate_bytes += native.length
+            elif native.fate == "raw":
+                counts.raw_records += 1
+                counts.raw_bytes += native.length
+            else:
+                counts.understood_records += 1
+                counts.understood_bytes += native.length
+        for event, blank in self.quarantined:
+            counts.records += 1
+            counts.blank_bytes += blank
+            counts.quarantined_records += 1
+            counts.quarantined_bytes += event.length_bytes
+        return counts
+
+    def told(self, counts: Counts) -> list[Event]:
+        """What is said of the source itself; nothing where there is nothing new."""
+        news: list[Event] = [*(event for event, _ in self.quarantined), *self.resolved]
+        if self.scanning and not counts.events and not news:
+            return []
+        cursor = self.cursor
+        advanced = SourceAdvanced(
+            offset=cursor.offset,
+            size_bytes=cursor.size_bytes,
+            mtime_us=cursor.mtime_us,
+            fingerprint=cursor.fingerprint,
+            state=UNSET if cursor.state is None else Raw(to_json(cursor.state)),
+            **{name: getattr(counts, name) for name in counts.__struct_fields__},
+        )
+        return [*self.opening, *news, advanced]
+
+
+class Batch:
+    """What goes into the log in one transaction: parts of several sources, each with its cursor."""
+
+    def __init__(self, log: EventLog, projections: Projections | None, blobs: Blobs | None, *, dry_run: bool) -> None:
         self.log = log
-        self.stream = f"import-{source_id}"
-        self.masker = Masker()
-        self.total = Counts()
+        self.blobs = blobs
         self.dry_run = dry_run
-        self.opening: list[Event] = []
-        """What is to be said of the source with the first batch."""
-        self._scanning = scanning
+        self.masker = Masker()
         self._projections = projections
-        self._blobs = blobs
-        self._natives: list[Native] = []
-        self._quarantined: list[tuple[RecordQuarantined, int]] = []
-        self._resolved: list[QuarantineResolved] = []
-        self._bytes = 0
-        self._appends = 0
-        self._blank = 0
-        self._secrets_before = 0
+        self._parts: list[_Part] = []
+        self._bytes = self._appends = 0
         self._sidechains = False
         self._said: set[str] = set()
         self._copied: dict[str, tuple[str, str]] = {}
         self._own: set[str] = set()
 
-    # what importers say
-
-    def add(self, native: Native) -> None:
-        """A record, understood or kept raw."""
-        self._natives.append(native)
-        self._bytes += native.length
-        self._appends += len(native.wanted) + len(native.calls)
-
-    def quarantine(
-        self, offset: int, length: int, reason: str, digest: str = "", *, line: int | None = None, blank: int = 0
-    ) -> None:
-        """A part of the source that cannot be read."""
-        event = RecordQuarantined(offset=offset, length_bytes=length, reason=reason, sha256=digest, line=line)
-        self._quarantined.append((event, blank))
-
-    def resolve(self, offset: int, outcome: str, length: int) -> None:
-        """What was quarantined at an offset could be read now, or is gone."""
-        self._resolved.append(QuarantineResolved(offset=offset, outcome=outcome, length_bytes=length))
-
-    def blank(self, length: int) -> None:
-        """Bytes that say nothing."""
-        self._blank += length
-
     def first(self, key: str) -> bool:
-        """Whether this import has not asked for a key before; asked once, it has. For what many records ask for."""
+        """Whether no append of this import asked for a key before; asked once, it has."""
         if key in self._said:
             return False
         if len(self._said) > 50_000:
@@ -183,15 +198,242 @@ class Intake:
         self._said.add(key)
         return True
 
+    def grow(self, native: Native) -> None:
+        """Count what a record adds."""
+        self._bytes += native.length
+        self._appends += len(native.wanted) + len(native.calls)
+
     @property
     def full(self) -> bool:
         """Whether what was added is worth a transaction."""
         return self._bytes >= BATCH_BYTES or self._appends >= BATCH_APPENDS
 
-    @property
-    def quarantined(self) -> int:
+    def add(self, part: _Part) -> None:
+        """A part that is complete, with its cursor."""
+        self._parts.append(part)
+
+    def commit(self) -> None:
+        """Append what was added. Raises what the log raises; nothing is written then."""
+        parts, self._parts = self._parts, []
+        self._bytes = self._appends = 0
+        natives = [native for part in parts for native in part.natives]
+        calls = _fullest(call for native in natives for call in native.calls)
+        prepared = [[self._prepared(one) for native in part.natives for one in native.wanted] for part in parts]
+        keys = list(dict.fromkeys([*(one[3] for ones in prepared for one in ones if one[3]), *calls]))
+        self._sidechains = self._sidechains or any(call.event.sidechain for call in calls.values())
+        if self._sidechains and self._projections is not None:
+            self._projections.ensure(CALLS.name)
+        if self.dry_run:
+            with self.log.reader() as reader:
+                known = reader.known_keys(keys)
+            counted = self._foreseen(parts, prepared, calls, known)
+        else:
+            counted = self.log.decide(lambda tx: self._write(tx, parts, prepared, calls, keys))
+        for part, counts in zip(parts, counted, strict=True):
+            part.total.add(counts)
+
+    def _foreseen(
+        self, parts: list[_Part], prepared: list[list[Prepared]], calls: dict[str, Call], known: set[str]
+    ) -> list[Counts]:
+        seen, counted = set(known), []
+        for part, wanted in zip(parts, prepared, strict=True):
+            counts = part.counted(seen)
+            counts.events = sum(len(one[1]) for one in _new(wanted, seen))
+            mine = {call.key for native in part.natives for call in native.calls} & calls.keys()
+            counts.events += len(mine - seen)
+            seen |= mine
+            counted.append(counts)
+        return counted
+
+    def _prepared(self, wanted: Wanted) -> Prepared:
+        at = _time(wanted.occurred_at)
+        try:
+            return self.log.prepare(wanted.stream, wanted.events, key=wanted.key, occurred_at=at)
+        except EventTooLarge:
+            whole = to_json([{"type": event_type(type(event)), "event": event} for event in wanted.events])
+            blob = self.blob(whole, of="json", mime_type="application/json")
+            return self.log.prepare(
+                wanted.stream, RecordKept(kind="too large", blob=blob), key=wanted.key, occurred_at=at
+            )
+
+    def blob(self, content: bytes, *, of: str, mime_type: str | None = None) -> BlobPart:
+        """Content that is kept beside the log. Raises InvalidInput where there is no place for it."""
+        if self.blobs is None:
+            raise InvalidInput("content of this size is kept beside the log, which has no data directory (--data-dir)")
+        digest = sha256(content).hexdigest() if self.dry_run else self.blobs.put(content)
+        text = mime_type is None or mime_type.startswith("text/") or mime_type == "application/json"
+        head = content[:HEAD_BYTES].decode("utf-8", "ignore") if text else ""
+        return BlobPart(sha256=digest, size_bytes=len(content), mime_type=mime_type, head=head, of=of)
+
+    # in the transaction
+
+    def _write(
+        self, tx: Tx, parts: list[_Part], prepared: list[list[Prepared]], calls: dict[str, Call], keys: list[str]
+    ) -> list[Counts]:
+        known = tx.reader.known_keys(keys)
+        seen = set(known)
+        # Calls are told at the end of the batch, with the part that has the account which counts.
+        told = self._of_calls(tx, calls, known)
+        new: list[Prepared] = []
+        counted: list[Counts] = []
+        for part, wanted in zip(parts, prepared, strict=True):
+            counts = part.counted(seen)
+            mine = _new(wanted, seen)
+            mine += self._forks(tx, part, known)
+            for native in part.natives:
+                for call in native.calls:
+                    mine += told.pop(call.key, ())
+                    seen.add(call.key)
+            counts.events = sum(len(one[1]) for one in mine)
+            if said := part.told(counts):
+                mine.append(self.log.prepare(part.stream, said))
+                counts.events += len(said)
+            new += mine
+            counted.append(counts)
+        if new:
+            tx.append_new(new)
+        return counted
+
+    # forks
+
+    def _forks(self, tx: Tx, part: _Part, known: set[str]) -> list[Prepared]:
+        """Sessions that begin with messages of another: each is a fork of it, from the last message of both."""
+        made = []
+        for native in part.natives:
+            if native.message_id is None or not native.wanted:
+                continue
+            stream, _, key, at = native.wanted[-1]
+            if stream in self._own:
+                continue
+            if key in known:
+                self._copied[stream] = (key, native.message_id)
+                continue
+            self._own.add(stream)
+            if (copied := self._copied.pop(stream, None)) and (event := self._fork(tx, stream, *copied)):
+                own_key = key_of("fork", stream)
+                if not tx.reader.known_keys([own_key]):
+                    made.append(self.log.prepare(stream, event, key=own_key, occurred_at=_time(at)))
+        return made
+
+    def _fork(self, tx: Tx, stream: str, key: str, message_id: str) -> SessionLinked | None:
+        row = tx.reader.record_with_key(key)
+        if row is None or row[1] == stream or not row[1].startswith("session-"):
+            return None
+        return SessionLinked(link="fork", parent_session_id=row[1][8:], parent_message_id=message_id)
+
+    # calls of language models
+
+    def _of_calls(self, tx: Tx, calls: dict[str, Call], known: set[str]) -> dict[str, list[Prepared]]:
+        """What is to be appended for each call, by its key."""
+        copies = self._copies(tx, calls, known) if self._sidechains else {}
+        made: dict[str, list[Prepared]] = {}
+        for key, call in calls.items():
+            if key in copies:
+                asked = _of_copy(call, copies[key])
+            elif key in known:
+                asked = self._amended(tx, call)
+            else:
+                asked = [(call.stream, call.event, key)]
+            at = _time(call.occurred_at)
+            made[key] = [self.log.prepare(stream, event, key=own, occurred_at=at) for stream, event, own in asked]
+        return made
+
+    def _amended(self, tx: Tx, call: Call) -> list[tuple[str, Event, str]]:
+        """More of a call that is in the log already, where this account is fuller than all before."""
+        row = tx.reader.record_with_key(call.key)
+        if row is None:  # pragma: no cover - it was there a moment ago, and nothing takes it away
+            return []
+        first = self.log.codec.decode(row[3], row[4], row[11])
+        if not isinstance(first, LlmCallCompleted) or call.event.usage.total <= first.usage.total:
+            return []
+        current: Usage = first.usage
+        for record in tx.read_stream(row[1], types=(LlmCallAmended,)):
+            event = record.event
+            if isinstance(event, LlmCallAmended) and event.call_id == first.call_id:
+                current = event.usage
+        if call.event.usage.total <= current.total:
+            return []
+        amended = _amendment(call.event, first.call_id, current)
+        return [(row[1], amended, f"{call.key}+{call.event.usage.total}")]
+
+    def _copies(self, tx: Tx, calls: dict[str, Call], known: set[str]) -> dict[str, LlmCall | None]:
+        """Calls that are replays of others: an agent beside the conversation repeats its calls with other request ids.
+
+        Of two accounts of one response, one of which is a sidechain's, the other counts. The row is the one that is to
+        be retracted, None where it is this call that does not count.
+        """
+        responses: dict[str, list[Call]] = {}
+        for call in calls.values():
+            if call.event.response_id is not None:
+                responses.setdefault(call.event.response_id, []).append(call)
+        stored: dict[str, list[LlmCall]] = {}
+        for row in tx.reader.select(CALLS.table, [Filter("response_id", "in", tuple(responses))]):
+            if row.status == "completed":
+                stored.setdefault(row.response_id, []).append(row)
+        copies: dict[str, LlmCall | None] = {}
+        for response, accounts in responses.items():
+            new = [call for call in accounts if call.key not in known]
+            main = [call for call in new if not call.event.sidechain]
+            side = [call for call in new if call.event.sidechain]
+            old = stored.get(response, [])
+            for call in side if main or old else side[1:]:
+                copies[call.key] = None
+            retracted = next((row for row in old if row.sidechain), None)
+            if main and retracted is not None and all(row.sidechain for row in old):
+                copies[main[0].key] = retracted
+        return copies
+
+
+class Intake:
+    """One source on its way into the log: what importers speak to. ``scanning``: it is read as a whole each time."""
+
+    def __init__(self, batch: Batch, source_id: str, *, scanning: bool = False) -> None:
+        self.batch = batch
+        self.stream = f"import-{source_id}"
+        self.masker = batch.masker
+        self.total = Counts()
+        self.opening: list[Event] = []
+        """What is to be said of the source with the first batch."""
+        self.unreadable = 0
         """How many parts could not be read so far."""
-        return self.total.quarantined_records + len(self._quarantined)
+        self._scanning = scanning
+        self._part = self._new_part()
+        self._secrets_before = self.masker.count
+
+    def _new_part(self) -> _Part:
+        return _Part(self.stream, self._scanning, self.total)
+
+    # what importers say
+
+    def add(self, native: Native) -> None:
+        """A record, understood or kept raw."""
+        self._part.natives.append(native)
+        self.batch.grow(native)
+
+    def quarantine(
+        self, offset: int, length: int, reason: str, digest: str = "", *, line: int | None = None, blank: int = 0
+    ) -> None:
+        """A part of the source that cannot be read; ``reason`` says nothing of what is in it."""
+        event = RecordQuarantined(offset=offset, length_bytes=length, reason=reason, sha256=digest, line=line)
+        self._part.quarantined.append((event, blank))
+        self.unreadable += 1
+
+    def resolve(self, offset: int, outcome: str, length: int) -> None:
+        """What was quarantined at an offset could be read now, or is gone."""
+        self._part.resolved.append(QuarantineResolved(offset=offset, outcome=outcome, length_bytes=length))
+
+    def blank(self, length: int) -> None:
+        """Bytes that say nothing."""
+        self._part.blank_bytes += length
+
+    def first(self, key: str) -> bool:
+        """Whether this import has not asked for a key before; asked once, it has. For what many records ask for."""
+        return self.batch.first(key)
+
+    @property
+    def full(self) -> bool:
+        """Whether what was added is worth a transaction."""
+        return self.batch.full
 
     # content
 
@@ -209,12 +451,7 @@ class Intake:
 
     def blob(self, content: bytes, *, of: str, mime_type: str | None = None) -> BlobPart:
         """Content that is kept beside the log. Raises InvalidInput where there is no place for it."""
-        if self._blobs is None:
-            raise InvalidInput("content of this size is kept beside the log, which has no data directory (--data-dir)")
-        digest = sha256(content).hexdigest() if self.dry_run else self._blobs.put(content)
-        text = mime_type is None or mime_type.startswith("text/") or mime_type == "application/json"
-        head = content[:HEAD_BYTES].decode("utf-8", "ignore") if text else ""
-        return BlobPart(sha256=digest, size_bytes=len(content), mime_type=mime_type, head=head, of=of)
+        return self.batch.blob(content, of=of, mime_type=mime_type)
 
     def kept(self, kind: str, value: Any) -> RecordKept:
         """The event of a record that is kept as it is."""
@@ -225,196 +462,37 @@ class Intake:
 
     # into the log
 
+    def close_part(self, cursor: Cursor) -> None:
+        """Say how far the source is with what was added; it is in the log when the batch is."""
+        part, self._part = self._part, self._new_part()
+        part.cursor = cursor
+        part.opening, self.opening = self.opening, []
+        part.secrets, self._secrets_before = self.masker.count - self._secrets_before, self.masker.count
+        self.batch.add(part)
+
     def commit(self, cursor: Cursor) -> None:
-        """Append what was added, and how far the source is now. Raises what the log raises; nothing is written then."""
-        calls = _fullest(call for native in self._natives for call in native.calls)
-        prepared = [self._prepared(one) for native in self._natives for one in native.wanted]
-        keys = list(dict.fromkeys([*(one[3] for one in prepared if one[3]), *calls]))
-        self._sidechains = self._sidechains or any(call.event.sidechain for call in calls.values())
-        if self._sidechains and self._projections is not None:
-            self._projections.ensure(CALLS.name)
-        if self.dry_run:
-            with self.log.reader() as reader:
-                known = reader.known_keys(keys)
-            counts = self._counted(known)
-            counts.events = sum(len(one[1]) for one in prepared if one[3] not in known)
-            counts.events += sum(key not in known for key in calls)
-        else:
-            counts = self.log.decide(lambda tx: self._write(tx, prepared, calls, keys, cursor))
-            self.opening = []
-        self.total.add(counts)
-        self._natives, self._quarantined, self._resolved = [], [], []
-        self._bytes = self._appends = self._blank = 0
-        self._secrets_before = self.masker.count
-
-    def _prepared(self, wanted: Wanted) -> Prepared:
-        at = _time(wanted.occurred_at)
-        try:
-            return self.log.prepare(wanted.stream, wanted.events, key=wanted.key, occurred_at=at)
-        except EventTooLarge:
-            whole = to_json([{"type": event_type(type(event)), "event": event} for event in wanted.events])
-            kept = RecordKept(kind="too large", blob=self.blob(whole, of="json", mime_type="application/json"))
-            return self.log.prepare(wanted.stream, kept, key=wanted.key, occurred_at=at)
-
-    def _write(
-        self, tx: Tx, prepared: list[Prepared], calls: dict[str, Call], keys: list[str], cursor: Cursor
-    ) -> Counts:
-        reader = tx.reader
-        known = reader.known_keys(keys)
-        counts = self._counted(known)
-        seen = set(known)
-        new: list[Prepared] = []
-        for one in prepared:
-            if one[3] not in seen:
-                seen.add(one[3])  # type: ignore[arg-type]
-                new.append(one)
-        new += self._forks(tx, known)
-        new += [self.log.prepare(*one[:2], key=one[2], occurred_at=one[3]) for one in self._of_calls(tx, calls, known)]
-        events = sum(len(one[1]) for one in new)
-        counts.events = events
-        told = self._told(counts, cursor, events)
-        if told:
-            new.append(self.log.prepare(self.stream, told))
-            counts.events += len(told)
-        if new:
-            tx.append_new(new)
-        return counts
-
-    def _told(self, counts: Counts, cursor: Cursor, events: int) -> list[Event]:
-        """What is said of the source itself; nothing where there is nothing new."""
-        news: list[Event] = [*(event for event, _ in self._quarantined), *self._resolved]
-        if self._scanning and not events and not news:
-            return []
-        advanced = SourceAdvanced(
-            offset=cursor.offset,
-            size_bytes=cursor.size_bytes,
-            mtime_us=cursor.mtime_us,
-            fingerprint=cursor.fingerprint,
-            state=UNSET if cursor.state is None else Raw(to_json(cursor.state)),
-            **{name: getattr(counts, name) for name in counts.__struct_fields__},
-        )
-        return [*self.opening, *news, advanced]
-
-    def _counted(self, known: set[str]) -> Counts:
-        counts = Counts(blank_bytes=self._blank, secrets=self.masker.count - self._secrets_before)
-        for native in self._natives:
-            counts.records += 1
-            counts.blank_bytes += native.blank
-            keys = [one.key for one in native.wanted] or [one.key for one in native.calls]
-            if keys and all(key in known for key in keys):
-                if self._scanning:
-                    counts.records -= 1
-                    continue
-                counts.duplicate_records += 1
-                counts.duplicate_bytes += native.length
-            elif native.fate == "raw":
-                counts.raw_records += 1
-                counts.raw_bytes += native.length
-            else:
-                counts.understood_records += 1
-                counts.understood_bytes += native.length
-        for event, blank in self._quarantined:
-            counts.records += 1
-            counts.blank_bytes += blank
-            counts.quarantined_records += 1
-            counts.quarantined_bytes += event.length_bytes
-        return counts
-
-    # forks
-
-    def _forks(self, tx: Tx, known: set[str]) -> list[Prepared]:
-        """Sessions that begin with messages of another: each is a fork of it, from the last message of both."""
-        made = []
-        for native in self._natives:
-            if native.message_id is None or not native.wanted:
-                continue
-            stream, _, key, at = native.wanted[-1]
-            if stream in self._own:
-                continue
-            if key in known:
-                self._copied[stream] = (key, native.message_id)
-                continue
-            self._own.add(stream)
-            if (copied := self._copied.pop(stream, None)) and (event := self._fork(tx, stream, *copied)):
-                made.append(self.log.prepare(stream, event, key=key_of("fork", stream), occurred_at=_time(at)))
-        return [one for one in made if one[3] not in tx.reader.known_keys([one[3]])]  # type: ignore[list-item]
-
-    def _fork(self, tx: Tx, stream: str, key: str, message_id: str) -> SessionLinked | None:
-        row = tx.reader.record_with_key(key)
-        if row is None or row[1] == stream or not row[1].startswith("session-"):
-            return None
-        return SessionLinked(link="fork", parent_session_id=row[1][8:], parent_message_id=message_id)
-
-    # calls of language models
-
-    def _of_calls(
-        self, tx: Tx, calls: dict[str, Call], known: set[str]
-    ) -> Iterable[tuple[str, Event, str, int | None]]:
-        copies = self._copies(tx, calls, known) if self._sidechains else {}
-        for key, call in calls.items():
-            if key in copies:
-                yield from _of_copy(call, copies[key])
-            elif key in known:
-                yield from self._amended(tx, call)
-            else:
-                yield call.stream, call.event, key, _time(call.occurred_at)
-
-    def _amended(self, tx: Tx, call: Call) -> Iterable[tuple[str, Event, str, int | None]]:
-        """More of a call that is in the log already, where this account is fuller than all before."""
-        row = tx.reader.record_with_key(call.key)
-        if row is None:  # pragma: no cover - it was there a moment ago, and nothing takes it away
-            return
-        first = self.log.codec.decode(row[3], row[4], row[11])
-        if not isinstance(first, LlmCallCompleted) or call.event.usage.total <= first.usage.total:
-            return
-        current: Usage = first.usage
-        for record in tx.read_stream(row[1], types=(LlmCallAmended,)):
-            event = record.event
-            if isinstance(event, LlmCallAmended) and event.call_id == first.call_id:
-                current = event.usage
-        if call.event.usage.total > current.total:
-            amended = _amendment(call.event, first.call_id, current)
-            yield row[1], amended, f"{call.key}+{call.event.usage.total}", _time(call.occurred_at)
-
-    def _copies(self, tx: Tx, calls: dict[str, Call], known: set[str]) -> dict[str, LlmCall | None]:
-        """Calls that are replays of others: an agent beside the conversation repeats its calls with other request ids.
-
-        Of two accounts of one response, one of which is a sidechain's, the other counts. The row is the one that is to
-        be retracted, None where it is this call that does not count.
-        """
-        responses: dict[str, list[Call]] = {}
-        for call in calls.values():
-            if call.event.response_id is not None:
-                responses.setdefault(call.event.response_id, []).append(call)
-        rows = tx.reader.select(CALLS.table, [Filter("response_id", "in", tuple(responses))])
-        stored: dict[str, list[LlmCall]] = {}
-        for row in rows:
-            if row.status == "completed":
-                stored.setdefault(row.response_id, []).append(row)
-        copies: dict[str, LlmCall | None] = {}
-        for response, accounts in responses.items():
-            new = [call for call in accounts if call.key not in known]
-            main = [call for call in new if not call.event.sidechain]
-            old = stored.get(response, [])
-            kept_old = any(not row.sidechain for row in old)
-            side = [call for call in new if call.event.sidechain]
-            for call in side if main or old else side[1:]:
-                copies[call.key] = None
-            if main and not kept_old:
-                retracted = next((row for row in old if row.sidechain), None)
-                if retracted is not None:
-                    copies[main[0].key] = retracted
-        return copies
+        """Append what was added, and how far the source is now, with what other sources added before."""
+        self.close_part(cursor)
+        self.batch.commit()
 
 
-def _of_copy(call: Call, replaced: LlmCall | None) -> Iterable[tuple[str, Event, str, int | None]]:
+def _new(wanted: list[Prepared], seen: set[str]) -> list[Prepared]:
+    """Those appends whose key nobody has; now they have it."""
+    new = []
+    for one in wanted:
+        if one[3] not in seen:
+            seen.add(one[3])  # type: ignore[arg-type]
+            new.append(one)
+    return new
+
+
+def _of_copy(call: Call, replaced: LlmCall | None) -> list[tuple[str, Event, str]]:
     if replaced is None:
-        return
+        return []
     row = replaced
     usage = Usage(row.input, row.cache_read, row.cache_write_5m, row.cache_write_1h, row.output, row.reasoning)
     event = LlmCallRetracted(call_id=row.call_id, reason="replayed by a sidechain", replaced=usage)
-    yield row.stream, event, f"{call.key}-retracts", _time(call.occurred_at)
-    yield call.stream, call.event, call.key, _time(call.occurred_at)
+    return [(row.stream, event, f"{call.key}-retracts"), (call.stream, call.event, call.key)]
 
 
 def _amendment(event: LlmCallCompleted, call_id: str, replaced: Usage) -> LlmCallAmended:

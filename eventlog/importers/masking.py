@@ -1,7 +1,8 @@
 """Secrets in what is imported are masked before it is appended, and counted: the log cannot forget.
 
-Transcripts are full of long ids and of the word token, so the patterns of `eventlog.redaction` are tried only
-on texts that hold something no id has: the prefix of a vendor's token, or another of their hints.
+Transcripts are full of long ids, so the patterns of `eventlog.redaction` are tried only on the texts of a record in
+which a word begins as a vendor's token does, or another of their hints stands. Values of names are looked for where the
+text has one of the plainer names.
 """
 
 from __future__ import annotations
@@ -9,24 +10,31 @@ from __future__ import annotations
 from typing import Any
 
 from eventlog.redaction import LONG, PATTERNS, redact
-from eventlog.redaction.named import HINTS, MASK
+from eventlog.redaction.named import MASK, redact_named_values
 
 _VENDORS = (
-    "akia", "asia", "abia", "acca", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat", "gldt", "glrt",
-    "glcbt", "glptt", "glft", "glimt", "glagent", "glsoat", "gloas", "glsa", "xox", "xapp-", "aiza", "ya29.", "gocspx-",
-    "sk-", "gsk_", "xai-", "pplx-", "hf_", "r8_", "k_live_", "k_test_", "whsec_", "npm_", "pypi-", "dckr_pat_", "sg.",
-    "key-", "o_v1_", "p_v1_", "r_v1_", "hvs.", "hvb.", "hvr.", "dapi", "tskey-", "sbp_", "shpat_", "shpca_", "shppa_",
-    "shpss_", "nrak-", "lin_api_", "ntn_", "secret_", "pmak-", "atatt", "atctt", "cfpat-", "figd_", "sntrys_",
-    "age-secret-key-",
+    "AKIA", "ASIA", "ABIA", "ACCA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat", "gldt", "glrt",
+    "glcbt", "glptt", "glft", "glimt", "glagent", "glsoat", "gloas", "glsa", "xox", "xapp-", "AIza", "ya29.", "GOCSPX-",
+    "sk-", "gsk_", "xai-", "pplx-", "hf_", "r8_", "sk_live_", "rk_live_", "pk_live_", "sk_test_", "rk_test_",
+    "pk_test_", "whsec_", "npm_", "pypi-", "dckr_pat_", "SG.", "SK", "key-", "doo_v1_", "dop_v1_", "dor_v1_", "hvs.",
+    "hvb.", "hvr.", "dapi", "tskey-", "sbp_", "shpat_", "shpca_", "shppa_", "shpss_", "NRAK-", "lin_api_", "ntn_",
+    "secret_", "PMAK-", "ATATT", "ATCTT", "CFPAT-", "figd_", "sntrys_", "AGE-SECRET-KEY-", "eyJ",
 )  # fmt: skip
-_PRECISE = {
-    "user": ("--user", "--proxy-user"),
+"""How the tokens begin that vendors hand out: a word of a text begins so, or it holds none."""
+_HEADS = frozenset(vendor[:2].encode() for vendor in _VENDORS)
+_STARTS = tuple(vendor.encode() for vendor in _VENDORS)
+_LEAST = 12
+_WORDS = bytes(byte if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"_-.") else 32 for byte in range(256))
+_COVERED = {
+    "eyj": (),
     "://": ("hooks.slack.com/", "/api/webhooks/", "webhook.office.com/"),
+    "user": ("--user", "--proxy-user"),
     "-u ": (" -u ",),
+    "basic ": ("authorization: basic ", "authorization:basic "),
 }
-"""What stands here for a hint that ordinary text is full of; a URL is looked at where it has an @, too."""
-_GIVEN = ("=", '":', "':", ": ")
-"""Where something with a name is given a value, one of these is."""
+"""What is looked for instead of a hint that ordinary text is full of; a URL is suspicious where it has an @, too."""
+_NAMED = ("passw", "passphrase", "secret", "token", "_key", "-key", "apikey", "credential", "authoriz", "cookie")
+"""Where a text gives a value to a name that is a secret's, one of these is."""
 
 
 class Masker:
@@ -35,20 +43,41 @@ class Masker:
     def __init__(self) -> None:
         self.count = 0
         hints = {hint for pattern in PATTERNS for hint in pattern.hints if hint != LONG}
-        self._sure = tuple(sorted({*_VENDORS, *(one for hint in hints for one in _PRECISE.get(hint, (hint,)))}))
+        self._hints = tuple(sorted({one for hint in hints for one in _COVERED.get(hint, (hint,))}))
+        self._bytes = tuple(hint.encode() for hint in self._hints)
+        self._suspicious = True
+
+    def look(self, record: bytes) -> None:
+        """What the next texts stand in, as JSON: where nothing in it could be a secret, nothing in them is."""
+        self._suspicious = self._may_hold_one(record)
+
+    def _may_hold_one(self, record: bytes) -> bool:
+        # A backslash and the letter after it are no part of the word that follows.
+        plain = (
+            record.replace(b"\\n", b"  ").replace(b"\\t", b"  ").replace(b"\\r", b"  ") if b"\\" in record else record
+        )
+        words = plain.translate(_WORDS).split()
+        if [word for word in words if len(word) >= _LEAST and word[:2] in _HEADS and word.startswith(_STARTS)]:
+            return True
+        lowered = record.lower()
+        for hint in self._bytes:  # not any(): this is asked of every record, and a generator costs more than it looks
+            if hint in lowered:
+                return True
+        return b"@" in lowered and b"://" in lowered
 
     def text(self, text: str) -> str:
         """``text`` with what looks like a secret replaced by ``[redacted]``."""
         if len(text) < 6:
             return text
-        lowered = text.lower()
-        if not (
-            any(hint in lowered for hint in self._sure)
-            or ("@" in lowered and "://" in lowered)
-            or (any(mark in lowered for mark in _GIVEN) and any(hint in lowered for hint in HINTS))
-        ):
-            return text
-        masked = redact(text)
+        masked = text
+        if self._suspicious:
+            masked = redact(text)
+        else:
+            lowered = text.lower()
+            for hint in _NAMED:
+                if hint in lowered:
+                    masked = redact_named_values(text, lowered) if len(lowered) == len(text) else redact(text)
+                    break
         if masked is not text and masked != text:
             self.count += max(1, masked.count(MASK) - text.count(MASK))
         return masked

@@ -42,6 +42,8 @@ class Piece(NamedTuple):
     sha256: str = ""
     ended: bool = True
     """Whether a line break follows; without one a file may go on growing."""
+    line: bytes = b""
+    """The line that it stands in."""
 
 
 def pieces(file: BinaryIO, offset: int, end: int, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Piece]:
@@ -99,7 +101,7 @@ def _pieces_of(at: int, line: bytes, length: int, ended: bool) -> Iterator[Piece
     try:
         value = _decode(line)
         if type(value) is dict:
-            yield Piece(at, length, value, ended=ended)
+            yield Piece(at, length, value, ended=ended, line=line)
             return
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
@@ -131,7 +133,7 @@ def _apart(at: int, line: bytes, length: int, ended: bool) -> Iterator[Piece]:
             made.append(_bad(at + bad_from, line[bad_from:where], where - bad_from, _why(line[bad_from:where]), True))
             bad_from = None
         value, after = found
-        made.append(Piece(at + where, after - where, value))
+        made.append(Piece(at + where, after - where, value, line=line))
         where = _SPACE.match(line, after, stop).end()  # type: ignore[union-attr]
     if bad_from is not None or where < stop:
         begin = where if bad_from is None else bad_from

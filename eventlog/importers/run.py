@@ -19,7 +19,7 @@ import msgspec
 from eventlog.blobs import Blobs
 from eventlog.errors import InvalidEvent, InvalidInput, InvalidName, NotFound
 from eventlog.events.imports import SourceOpened, SourceRestarted
-from eventlog.importers.intake import Counts, Cursor, Intake, Native, Wanted, key_of
+from eventlog.importers.intake import Batch, Counts, Cursor, Intake, Native, Wanted, key_of
 from eventlog.importers.pieces import MAX_LINE_BYTES, Piece, pieces
 from eventlog.log import EventLog
 from eventlog.projection.manager import Projections
@@ -134,17 +134,23 @@ def import_paths(
     projections.require(IMPORTS.name)
     files = _in_order(form, paths)
     sizes = [_size(path) for path in files]
-    done, report, total = 0, [], Counts()
-    blobs = None if data_dir is None else Blobs(data_dir)
+    done = 0
+    batch = Batch(log, projections, None if data_dir is None else Blobs(data_dir), dry_run=options.dry_run)
+    imports = []
     for path, size in zip(files, sizes, strict=True):
-        importing = _Importing(log, projections, form, path, blobs, options)
+        importing = _Importing(log, projections, form, path, batch, options)
+        imports.append(importing)
         tell = None if progress is None else _teller(progress, done, sum(sizes), form.name)
-        source = importing.run(tell)
-        report.append(source)
-        total.add(source.counts)
+        importing.run(tell)
         done += size
+        if batch.full or importing.failure is not None:
+            batch.commit()
         if tell is not None:
             tell(size)
+    batch.commit()
+    report, total = [one.report() for one in imports], Counts()
+    for source in report:
+        total.add(source.counts)
     elapsed = int((time.monotonic() - started) * 1_000_000)
     return Report(form.name, options.dry_run, report, total, sum(sizes), elapsed)
 
@@ -188,7 +194,7 @@ class _Importing:
         projections: Projections,
         form: LineFormat | TableFormat,
         path: Path,
-        blobs: Blobs | None,
+        batch: Batch,
         options: Options,
     ) -> None:
         self.log, self.projections, self.form, self.path = log, projections, form, path
@@ -196,9 +202,9 @@ class _Importing:
         self.lines = cast(LineFormat, form) if hasattr(form, "begin") else None
         self.id = source_id(form.name, path)
         self.row = self._row()
-        self.intake = Intake(
-            log, projections, self.id, blobs=blobs, dry_run=options.dry_run, scanning=self.lines is None
-        )
+        self.intake = Intake(batch, self.id, scanning=self.lines is None)
+        self.status: Status = "imported"
+        self.failure: str | None = None
         self.offset = 0
         self.size = 0
         self.waiting = False
@@ -209,20 +215,21 @@ class _Importing:
             row: ImportSource | None = reader.load(IMPORTS.table, [(self.id,)]).get((self.id,))
             return row
 
-    def run(self, tell: Callable[[int], None] | None) -> Source:
+    def run(self, tell: Callable[[int], None] | None) -> None:
         """Read it; a source that cannot be read is told of, not raised."""
-        problem = None
-        status: Status = "imported"
         try:
             if self.row is None:
                 self.intake.opening.append(SourceOpened(kind=self.form.name, path=_text(self.path)))
             if self.lines is not None:
-                status = self._lines(self.lines, tell)
+                self.status = self._lines(self.lines, tell)
             else:
-                status = self._tables(self.form, tell)
+                self.status = self._tables(self.form, tell)
         except (OSError, SourceFailed) as error:
-            status, problem = "failed", _said(error)
-        counts = self.intake.total
+            self.status, self.failure = "failed", _said(error)
+
+    def report(self) -> Source:
+        """What became of it, once its last batch is in the log."""
+        counts, problem, status = self.intake.total, self.failure, self.status
         if problem is None and counts.quarantined_records:
             problem = f"{counts.quarantined_records} records could not be read"
         if status == "imported" and self.waiting:
@@ -290,18 +297,14 @@ class _Importing:
             self._take(reader, piece)
             self.offset = piece.offset + piece.length
             if self.intake.full:
-                self._commit(file, reader, mtime, self.offset)
+                # Half-way the size and the time of the whole would say that there is nothing left to read.
+                self.intake.commit(Cursor(self.offset, self.offset, 0, fingerprint(file, self.offset), reader.state))
+                file.seek(self.offset)
                 if tell is not None:
                     tell(self.offset)
-        self._commit(file, reader, mtime, self.size)
-
-    def _commit(self, file: BinaryIO, reader: LineReader, mtime: int, size: int) -> None:
-        # Half-way the size and the time of the whole would say that there is nothing left to read.
-        whole = size == self.size and not self.waiting
         at = self.offset
-        self.intake.commit(
-            Cursor(at, self.size if whole else at, mtime if whole else 0, fingerprint(file, at), reader.state)
-        )
+        size, time_us = (at, 0) if self.waiting else (self.size, mtime)
+        self.intake.close_part(Cursor(at, size, time_us, fingerprint(file, at), reader.state))
 
     def _cut_off(self, piece: Piece, tail: Quarantined | None, mtime: int) -> None:
         if mtime > (time.time() - LIVE_S) * 1_000_000:
@@ -319,6 +322,7 @@ class _Importing:
             else:
                 self.intake.blank(piece.length)
             return
+        self.intake.masker.look(piece.line)
         try:
             native = reader.take(piece.value, piece)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
@@ -357,7 +361,7 @@ class _Importing:
             if tell is not None:
                 tell(int(share * self.size))
         self.offset = self.size
-        self.intake.commit(Cursor(self.size, self.size, mtime))
+        self.intake.close_part(Cursor(self.size, self.size, mtime))
         return "imported"
 
 

@@ -78,9 +78,17 @@ PATTERNS: list[Pattern] = [
     Pattern("token in a URL", r"(?<=://)[\w\-.~%]{18,500}(?=@)", MASK, ("://",)),
     Pattern(
         "bearer",
-        r"\b((?i:bearer|basic)\s+)(?=[\w\-.~+/=]{0,100}[\d._\-+/=A-Z])[\w\-.~+/]{8,}=*",
+        r"\b((?i:bearer)\s+)(?=[\w\-.~+/=]{0,100}[\d._\-+/=A-Z])[\w\-.~+/]{8,}=*",
         rf"\1{MASK}",
-        (LONG, "bearer ", "basic "),
+        (LONG, "bearer "),
+    ),
+    Pattern(
+        "basic",
+        # Base64 as it comes of a user and a password, and not the next word of a sentence.
+        r"\b((?i:basic)\s+)(?=[A-Za-z0-9+/]{0,100}[A-Z0-9+/=])(?:[A-Za-z0-9+/]{4}){2,}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+        r"(?![\w.\-=+/])",
+        rf"\1{MASK}",
+        ("basic ",),
     ),
     Pattern(
         "user option",

@@ -15,7 +15,9 @@ _STREAM_VERSIONS = f"SELECT value, coalesce(({STREAM_VERSION.replace('?', 'value
 # Binding a NULL costs four times what binding a number does, so records without optional columns leave them out.
 _PLAIN = ("position", "stream", "version", "type", "schema", "occurred_at", "recorded_at", "data", "hash")
 _INSERT_PLAIN = f"INSERT INTO events ({', '.join(_PLAIN)}) VALUES ({', '.join('?' * len(_PLAIN))})"
-_NO_OPTIONS = (None, None, None, None)
+_KEYED = (*_PLAIN[:7], "key", *_PLAIN[7:])
+_INSERT_KEYED = f"INSERT INTO events ({', '.join(_KEYED)}) VALUES ({', '.join('?' * len(_KEYED))})"
+_NO_OPTIONS = (None, None, None)
 _SQL_TYPES = {"int": "INTEGER", "bool": "INTEGER", "float": "REAL", "text": "TEXT", "json": "TEXT"}
 
 
@@ -72,10 +74,14 @@ class WriteSession(Session, SqlWriter):
 
     def insert_records(self, rows: Sequence[RecordRow]) -> None:
         for plain, same in groupby(rows, _is_plain):
-            if plain:
-                self.executemany(_INSERT_PLAIN, [(*row[:7], row[11], bytearray(row[13])) for row in same])
-            else:
+            if not plain:
                 self.executemany(INSERT_RECORD, list(same))
+                continue
+            alike = list(same)
+            if any(row[7] is not None for row in alike):
+                self.executemany(_INSERT_KEYED, [(*row[:8], row[11], bytearray(row[13])) for row in alike])
+            else:
+                self.executemany(_INSERT_PLAIN, [(*row[:7], row[11], bytearray(row[13])) for row in alike])
 
     def _create_sql(self, table: Table) -> str:
         columns = [
@@ -175,4 +181,4 @@ class BuildSession(_PrivateSession):
 
 
 def _is_plain(row: RecordRow) -> bool:
-    return row[7:11] == _NO_OPTIONS and row[12] is None
+    return row[8:11] == _NO_OPTIONS and row[12] is None
