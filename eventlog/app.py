@@ -22,6 +22,7 @@ from eventlog.recorder.track import RecordedRuns
 from eventlog.repositories.containers import ContainersRepository
 from eventlog.repositories.contests import ContestsRepository, ProblemsRepository
 from eventlog.repositories.executions import ExecutionsRepository
+from eventlog.repositories.imports import ImportsRepository
 from eventlog.repositories.jobs import JobsRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
@@ -37,6 +38,7 @@ from eventlog.target import Target, data_folder, parse_target
 
 if TYPE_CHECKING:
     from eventlog.aio import AsyncLog
+    from eventlog.importers.run import Report
     from eventlog.store.jsonl import JsonLinesStore
     from eventlog.worker.handlers import JobFunction
 
@@ -82,6 +84,57 @@ class Log(EventLog):
     def jobs(self) -> JobsRepository:
         """Jobs: enqueue, claim, end, and every question about them."""
         return JobsRepository(self, self.projections)
+
+    @cached_property
+    def imports(self) -> ImportsRepository:
+        """What was brought in, and what could not be read."""
+        return ImportsRepository(self, self.projections)
+
+    def import_from(
+        self,
+        kind: str,
+        *paths: str | os.PathLike[str],
+        dry_run: bool = False,
+        strict: bool = False,
+        max_line_bytes: int | None = None,
+        progress: Progress | None = None,
+    ) -> Report:
+        """Bring the past of another program in, from files or folders: ``kind`` is a name of `eventlog import --help`.
+
+        What is there already is left out, so it can be repeated, and goes on after it was interrupted. Raises
+        InvalidInput (no such importer; with ``strict`` at the first record that cannot be read), NotFound.
+        """
+        from eventlog.importers.formats import format_of
+        from eventlog.importers.run import import_paths, options
+
+        return import_paths(
+            self,
+            self.projections,
+            format_of(kind),
+            [Path(path) for path in paths],
+            data_dir=self.data_dir,
+            options=options(dry_run=dry_run, strict=strict, max_line_bytes=max_line_bytes),
+            progress=progress,
+        )
+
+    def retry_imports(
+        self,
+        *source_ids: str,
+        dry_run: bool = False,
+        max_line_bytes: int | None = None,
+        progress: Progress | None = None,
+    ) -> Report:
+        """Read again what could not be read, of these sources or of all. Raises NotFound."""
+        from eventlog.importers.run import options, retry
+
+        return retry(
+            self,
+            self.projections,
+            sources=source_ids,
+            data_dir=self.data_dir,
+            options=options(dry_run=dry_run, max_line_bytes=max_line_bytes),
+            progress=progress,
+        )
 
     @cached_property
     def queues(self) -> QueuesRepository:
@@ -176,6 +229,7 @@ class Past:
         self.projects = ProjectsRepository(source)
         self.jobs = JobsRepository(source)
         self.queues = QueuesRepository(source)
+        self.imports = ImportsRepository(source)
         self.workers = WorkersRepository(source)
         self.schedules = SchedulesRepository(source)
         self.workspaces = WorkspacesRepository(source)

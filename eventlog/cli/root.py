@@ -13,6 +13,7 @@ COMMANDS = {
     "runs": ("runs:runs", "Find, compare and repair recorded runs."),
     "jobs": ("jobs:jobs", "The queue of jobs: enqueue, watch, explain, retry."),
     "projects": ("projects:projects", "The projects that runs belong to."),
+    "import": ("imports:import_", "Bring in what other programs wrote: transcripts, runs, tasks."),
     "executions": ("executions:executions", "Programs that were run on problems, and what they wrote."),
     "contests": ("contests:contests", "Contests."),
     "problems": ("contests:problems", "Problems, of contests or of none."),

@@ -26,6 +26,7 @@ from eventlog.client.executions import (
 )
 from eventlog.client.faults import needs_the_log
 from eventlog.client.following import follow
+from eventlog.client.imports import RemoteImports
 from eventlog.client.jobs import RemoteJobs
 from eventlog.client.projections import RemoteProjections
 from eventlog.client.reader import HEAD, RemoteReader, row_of
@@ -145,6 +146,11 @@ class RemoteLog(EventLog):
         from eventlog.worker.handlers import register
 
         return register(self, kind, **options)
+
+    @cached_property
+    def imports(self) -> RemoteImports:
+        """What was brought in, and what could not be read."""
+        return RemoteImports(self, self.projections)
 
     @cached_property
     def executions(self) -> RemoteExecutions:
@@ -322,6 +328,7 @@ class RemotePast:
         self.schedules = RemoteSchedules(source)
         self.workspaces = RemoteWorkspaces(source)
         self.sessions = RemoteSessions(source)
+        self.imports = RemoteImports(source)
         self.executions = RemoteExecutions(source)
         self.contests = RemoteContests(source)
         self.problems = RemoteProblems(source)

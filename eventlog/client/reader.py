@@ -13,6 +13,7 @@ from eventlog.wire import Head as SentHead
 from eventlog.wire import StoredRecord
 from projections.containers import Container
 from projections.contests import Contest, ContestProblem
+from projections.imports import ImportSource
 from projections.jobs import Job
 from projections.projects import Project
 from projections.runs import Run
@@ -35,6 +36,7 @@ ROWS = {
     "workspaces": Call("GET", "/api/workspaces/{key}", Workspace),
     "contests": Call("GET", "/api/contests/{key}", Contest),
     "problems": Call("GET", "/api/problems/{key}", ContestProblem),
+    "imports": Call("GET", "/api/imports/{key}", ImportSource),
     "settings": Call("GET", "/api/settings/{key}", Setting),
     "containers": Call("GET", "/api/containers/{key}", Container),
 }

@@ -242,6 +242,7 @@ class Batch:
             mine = {call.key for native in part.natives for call in native.calls} & calls.keys()
             counts.events += len(mine - seen)
             seen |= mine
+            counts.events += len(part.told(counts))
             counted.append(counts)
         return counted
 
@@ -396,6 +397,8 @@ class Intake:
         """What is to be said of the source with the first batch."""
         self.unreadable = 0
         """How many parts could not be read so far."""
+        self.known_bad: dict[tuple[int, str], int] = {}
+        """What could not be read when the source was scanned last: offset and hash, and its length."""
         self._scanning = scanning
         self._part = self._new_part()
         self._secrets_before = self.masker.count
@@ -414,13 +417,26 @@ class Intake:
         self, offset: int, length: int, reason: str, digest: str = "", *, line: int | None = None, blank: int = 0
     ) -> None:
         """A part of the source that cannot be read; ``reason`` says nothing of what is in it."""
-        event = RecordQuarantined(offset=offset, length_bytes=length, reason=reason, sha256=digest, line=line)
-        self._part.quarantined.append((event, blank))
         self.unreadable += 1
+        if self.known_bad.pop((offset, digest), None) is None:
+            event = RecordQuarantined(offset=offset, length_bytes=length, reason=reason, sha256=digest, line=line)
+            self._part.quarantined.append((event, blank))
 
     def resolve(self, offset: int, outcome: str, length: int) -> None:
         """What was quarantined at an offset could be read now, or is gone."""
         self._part.resolved.append(QuarantineResolved(offset=offset, outcome=outcome, length_bytes=length))
+
+    def resolve_rest(self) -> None:
+        """What could not be read the last time, and was not met again."""
+        for (offset, _), length in self.known_bad.items():
+            self.resolve(offset, "gone", length)
+        self.known_bad = {}
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was said since the last part was closed."""
+        part = self._part
+        return bool(part.natives or part.quarantined or part.resolved)
 
     def blank(self, length: int) -> None:
         """Bytes that say nothing."""

@@ -19,6 +19,7 @@ import msgspec
 from eventlog.blobs import Blobs
 from eventlog.errors import InvalidEvent, InvalidInput, InvalidName, NotFound
 from eventlog.events.imports import SourceOpened, SourceRestarted
+from eventlog.importers.formats import format_of
 from eventlog.importers.intake import Batch, Counts, Cursor, Intake, Native, Wanted, key_of
 from eventlog.importers.pieces import MAX_LINE_BYTES, Piece, pieces
 from eventlog.log import EventLog
@@ -97,7 +98,7 @@ class Report(msgspec.Struct, frozen=True):
     @property
     def partial(self) -> bool:
         """Whether something is not in the log that should be."""
-        return any(one.status == "failed" or one.counts.quarantined_records for one in self.sources)
+        return any(one.problem is not None for one in self.sources)
 
 
 class Options(NamedTuple):
@@ -109,6 +110,14 @@ class Options(NamedTuple):
 
 
 DEFAULTS = Options()
+
+
+def options(*, dry_run: bool = False, strict: bool = False, max_line_bytes: int | None = None) -> Options:
+    """Options, where None is the default. Raises InvalidInput."""
+    limit = MAX_LINE_BYTES if max_line_bytes is None else max_line_bytes
+    if limit < 1:
+        raise InvalidInput("a line has at least one byte")
+    return Options(dry_run, strict, limit)
 
 
 class SourceFailed(InvalidInput):
@@ -153,6 +162,45 @@ def import_paths(
         total.add(source.counts)
     elapsed = int((time.monotonic() - started) * 1_000_000)
     return Report(form.name, options.dry_run, report, total, sum(sizes), elapsed)
+
+
+def retry(
+    log: EventLog,
+    projections: Projections,
+    *,
+    sources: Sequence[str] = (),
+    data_dir: Path | None = None,
+    options: Options = DEFAULTS,
+    progress: Progress | None = None,
+) -> Report:
+    """Read again what was quarantined: of some sources by id, or of all. What can be read now is imported.
+
+    Raises NotFound for an id that no source has, and what the log raises.
+    """
+    started = time.monotonic()
+    projections.require(IMPORTS.name)
+    projections.require(QUARANTINE.name)
+    with log.reader() as reader:
+        rows = reader.select(IMPORTS.table, order=("source_id",))
+        bad = {row.stream for row in reader.select(QUARANTINE.table) if row.outcome is None}
+    if unknown := set(sources) - {row.source_id for row in rows}:
+        raise NotFound(f"no source has the id {sorted(unknown)[0]!r}; `eventlog import list` has those there are")
+    wanted = [row for row in rows if f"import-{row.source_id}" in bad and (not sources or row.source_id in sources)]
+    batch = Batch(log, projections, None if data_dir is None else Blobs(data_dir), dry_run=options.dry_run)
+    imports = []
+    for number, row in enumerate(wanted):
+        importing = _Importing(log, projections, format_of(row.kind), Path(row.path), batch, options)
+        importing.again()
+        imports.append(importing)
+        batch.commit()
+        if progress is not None:
+            progress(number + 1, len(wanted), "reading quarantined records again")
+    total = Counts()
+    report = [one.report() for one in imports]
+    for source in report:
+        total.add(source.counts)
+    elapsed = int((time.monotonic() - started) * 1_000_000)
+    return Report("retry", options.dry_run, report, total, sum(one.size_bytes for one in report), elapsed)
 
 
 def _in_order(form: LineFormat | TableFormat, paths: Sequence[Path]) -> list[Path]:
@@ -227,11 +275,22 @@ class _Importing:
         except (OSError, SourceFailed) as error:
             self.status, self.failure = "failed", _said(error)
 
+    def again(self) -> None:
+        """Read what was quarantined of it again."""
+        try:
+            if self.lines is None:
+                self.status = self._tables(self.form, None, anew=True)
+            else:
+                self.status = self._lines_again(self.lines)
+        except (OSError, SourceFailed) as error:
+            self.status, self.failure = "failed", _said(error)
+
     def report(self) -> Source:
         """What became of it, once its last batch is in the log."""
         counts, problem, status = self.intake.total, self.failure, self.status
-        if problem is None and counts.quarantined_records:
-            problem = f"{counts.quarantined_records} records could not be read"
+        unreadable = max(counts.quarantined_records, self.intake.unreadable)
+        if problem is None and unreadable:
+            problem = f"{unreadable} records could not be read"
         if status == "imported" and self.waiting:
             status = "waiting"
         return Source(_text(self.path), status, self.size, self.offset, counts, problem)
@@ -347,13 +406,39 @@ class _Importing:
         length = piece.length - piece.blank
         self.intake.quarantine(piece.offset, length, piece.problem, piece.sha256, blank=piece.blank)
 
+    def _lines_again(self, form: LineFormat) -> Status:
+        row = self.row
+        assert row is not None  # noqa: S101
+        with self.path.open("rb") as file:
+            self.size, self.offset = os.fstat(file.fileno()).st_size, row.offset
+            if self.size < row.offset or fingerprint(file, row.offset) != row.fingerprint:
+                raise SourceFailed(f"it is not the file it was; `eventlog import {form.name}` reads it from its start")
+            reader = form.begin(self.path, row.state, self.intake)
+            still = 0
+            for bad in self._open_quarantine():
+                found = list(pieces(file, bad.offset, bad.offset + bad.length_bytes, self.options.max_line_bytes))
+                if bad.offset >= row.offset or any(piece.problem for piece in found):
+                    still += 1
+                    continue
+                for piece in found:
+                    self._take(reader, piece)
+                self.intake.resolve(bad.offset, "understood", bad.length_bytes)
+            cursor = Cursor(row.offset, row.size_bytes, row.mtime_us, row.fingerprint, row.state)
+            if self.intake.changed:
+                self.intake.close_part(cursor)
+        if still:
+            self.failure = f"{still} records cannot be read still"
+        return "imported"
+
     # databases
 
-    def _tables(self, form: Any, tell: Callable[[int], None] | None) -> Status:
+    def _tables(self, form: Any, tell: Callable[[int], None] | None, *, anew: bool = False) -> Status:
         self.size, mtime = _tree_size(self.path)
-        if self.row is not None and (self.row.size_bytes, self.row.mtime_us) == (self.size, mtime):
+        if not anew and self.row is not None and (self.row.size_bytes, self.row.mtime_us) == (self.size, mtime):
             self.offset = self.row.offset
             return "unchanged"
+        bad = [] if self.row is None else self._open_quarantine()
+        self.intake.known_bad = {(row.offset, row.sha256): row.length_bytes for row in bad}
         cursor = Cursor(self.size, 0, 0)
         for share in form.scan(self.path, self.intake):
             if self.intake.full:
@@ -361,6 +446,7 @@ class _Importing:
             if tell is not None:
                 tell(int(share * self.size))
         self.offset = self.size
+        self.intake.resolve_rest()
         self.intake.close_part(Cursor(self.size, self.size, mtime))
         return "imported"
 

@@ -1,0 +1,174 @@
+"""``eventlog import``: what other programs wrote, brought into the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from eventlog.cli.options import as_of_option, asked, view_options
+from eventlog.cli.progress import bar
+from eventlog.cli.state import State, pass_state
+from eventlog.cli.times import show_duration, show_size
+from eventlog.cli.view import Column, View
+from eventlog.importers.formats import FORMATS
+
+PARTIAL = 3
+
+
+class _Importers(click.Group):
+    """A command for each format, and those that are always there."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The formats first."""
+        return [*FORMATS, *sorted(self.commands)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a format, made now."""
+        return _command(cmd_name) if cmd_name in FORMATS else super().get_command(ctx, cmd_name)
+
+
+@click.group("import", cls=_Importers)
+def import_() -> None:
+    """Bring in what other programs wrote.
+
+    An import can be repeated: what is there is left out, and a file that grew adds its end. It can be interrupted, and
+    goes on where it was. What cannot be read is noted, and told by `import list`; the exit status is 3 then.
+    """
+
+
+def _command(name: str) -> click.Command:
+    @click.command(name, help=FORMATS[name][1])
+    @click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(exists=True))
+    @click.option("--dry-run", is_flag=True, help="Only say what would be imported.")
+    @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read.")
+    @click.option(
+        "--deferred", is_flag=True, help="Only append; `eventlog projections catch-up` brings the tables along later."
+    )
+    @click.option(
+        "--max-line", metavar="BYTES", type=click.IntRange(1), help="Quarantine longer lines.  [default: 32 MiB]"
+    )
+    @view_options
+    @pass_state
+    def command(
+        state: State,
+        view: View,
+        paths: tuple[str, ...],
+        dry_run: bool,
+        strict: bool,
+        deferred: bool,
+        max_line: int | None,
+    ) -> None:
+        with state.write(create=True, projections="deferred" if deferred else "inline") as log, bar() as progress:
+            report = log.import_from(
+                name, *paths, dry_run=dry_run, strict=strict, max_line_bytes=max_line, progress=progress
+            )
+        _tell(view, report)
+
+    return command
+
+
+@import_.command()
+@click.argument("source_ids", metavar="[SOURCE]…", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Only say what would be imported.")
+@click.option("--max-line", metavar="BYTES", type=click.IntRange(1), help="Read lines up to this.  [default: 32 MiB]")
+@view_options
+@pass_state
+def retry(state: State, view: View, source_ids: tuple[str, ...], dry_run: bool, max_line: int | None) -> None:
+    """Read again what could not be read, of every source or of some (their ids are in `import list`)."""
+    with state.write() as log, bar() as progress:
+        report = log.retry_imports(*source_ids, dry_run=dry_run, max_line_bytes=max_line, progress=progress)
+    _tell(view, report)
+
+
+@import_.command("list")
+@click.option("--kind", "-k", metavar="NAME", help="Only sources of this importer.")
+@click.option("--text", "-t", metavar="TEXT", help="Only sources with this in their path.")
+@click.option("--limit", "-n", type=click.IntRange(1), help="At most this many.")
+@as_of_option
+@view_options
+@pass_state
+def list_sources(
+    state: State, view: View, as_of: str | None, kind: str | None, text: str | None, limit: int | None
+) -> None:
+    """What was imported: each source with its records and bytes, understood, kept raw, there before, quarantined."""
+    with asked(state, as_of, view) as source:
+        view.rows(source.imports.list(kind=kind, text=text, limit=limit), _INVENTORY, empty="nothing was imported")
+
+
+@import_.command()
+@click.argument("source_id", metavar="SOURCE")
+@click.option("--all", "resolved", is_flag=True, help="Also what could be read later.")
+@as_of_option
+@view_options
+@pass_state
+def quarantine(state: State, view: View, as_of: str | None, source_id: str, resolved: bool) -> None:
+    """What could not be read of a source: where it is, how long, and why."""
+    with asked(state, as_of, view) as source:
+        view.rows(
+            source.imports.quarantined(source_id, resolved=resolved),
+            [
+                Column("offset", lambda row: str(row.offset), right=True),
+                Column("bytes", lambda row: str(row.length_bytes), right=True),
+                Column("since", lambda row: view.time(row.quarantined_at)[:19]),
+                Column("outcome", lambda row: row.outcome or "", optional=True),
+                Column("reason", lambda row: row.reason, wide=True),
+            ],
+            empty="everything could be read",
+        )
+
+
+def _tell(view: View, report: Any) -> None:
+    if view.is_json:
+        view.item(report, [])
+    else:
+        _print(view, report)
+    if report.partial:
+        raise click.exceptions.Exit(PARTIAL)
+
+
+def _print(view: View, report: Any) -> None:
+    for source in report.sources:
+        if source.problem is not None:
+            view.say(f"{view.line(source.path)}: {view.line(source.problem)}")
+    total = report.total
+    changed = [source for source in report.sources if source.status not in ("unchanged", "failed")]
+    seconds = report.elapsed_us / 1_000_000
+    rate = f", {show_size(int(report.size_bytes / seconds))}/s" if changed and seconds > 1 else ""
+    would = "would be " if report.dry_run else ""
+    view.say(
+        f"{len(changed)} of {len(report.sources)} sources, {show_size(report.size_bytes)} "
+        f"in {show_duration(report.elapsed_us)}{rate}: {total.events} events {would}added"
+    )
+    parts = [
+        ("understood", total.understood_records, total.understood_bytes),
+        ("kept as they are", total.raw_records, total.raw_bytes),
+        ("there before", total.duplicate_records, total.duplicate_bytes),
+        ("quarantined", total.quarantined_records, total.quarantined_bytes),
+    ]
+    for what, records, size in parts:
+        if records:
+            view.say(f"  {records} records {what}, {show_size(size)}")
+    if total.secrets:
+        view.say(f"  {total.secrets} secrets masked")
+    if total.quarantined_records:
+        view.say("`eventlog import list` shows where; `eventlog import retry` reads them again")
+
+
+def _share(row: Any) -> str:
+    known = row.understood_bytes + row.raw_bytes + row.duplicate_bytes + row.blank_bytes
+    return f"{known / row.offset:.1%}" if row.offset else ""
+
+
+_INVENTORY = [
+    Column("source", lambda row: row.source_id),
+    Column("kind", lambda row: row.kind),
+    Column("records", lambda row: str(row.records), right=True),
+    Column("understood", lambda row: str(row.understood_records), right=True),
+    Column("raw", lambda row: str(row.raw_records or ""), right=True, optional=True),
+    Column("there", lambda row: str(row.duplicate_records or ""), right=True, optional=True),
+    Column("quarantined", lambda row: str(row.quarantined_records or ""), right=True, optional=True),
+    Column("size", lambda row: show_size(row.size_bytes), right=True),
+    Column("explained", _share, right=True),
+    Column("path", lambda row: row.path, wide=True),
+]
