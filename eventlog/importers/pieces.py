@@ -164,20 +164,20 @@ def _object_at(line: bytes, where: int, stop: int) -> tuple[dict[str, Any], int]
     if not isinstance(value, dict):
         return None
     try:
-        clean = _clean(value)
+        cleaned = clean(value)
     except RecursionError:
         return None
-    return clean, where + len(text[:size].encode("utf-8", "surrogateescape"))
+    return cleaned, where + len(text[:size].encode("utf-8", "surrogateescape"))
 
 
-def _clean(value: Any) -> Any:
+def clean(value: Any) -> Any:
     """A value without what JSON or UTF-8 cannot hold: such a thing stands as text that says what it was."""
     if isinstance(value, str):
         return value if value.isascii() else _SURROGATE.sub(_named, value)
     if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
+        return {clean(key): clean(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [clean(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
