@@ -57,7 +57,7 @@ class ImportSource(Row, frozen=True):
     secrets: int = 0
     restarts: int = 0
     fingerprint: str = ""
-    state: Any = None
+    state: Any | None = None
     first_at: int = 0
     last_at: int = 0
 

@@ -34,6 +34,7 @@ from eventlog.exporters.session_form import (
     RESERVED,
     SESSION,
     Names,
+    canonical,
     canonical_part,
     digest,
     iso,
@@ -46,6 +47,7 @@ from eventlog.importers.intake import Intake, Native, Wanted, key_of
 from eventlog.importers.pieces import clean
 from eventlog.store.base import Filter
 from projections.imports import projections as _imports
+from projections.workspaces import projections as _workspaces
 
 MAX_FILE_BYTES = 256 << 20
 """A larger file is not held in memory: it is quarantined."""
@@ -149,6 +151,7 @@ class _Doc(NamedTuple):
     rest: dict[str, Any]
     absent: list[str]
     created: int
+    canonical: dict[str, Any]
     latest: int | None
     """The last time it tells of; None where it tells of none."""
 
@@ -194,7 +197,7 @@ class SessionReader:
         known, rest = split(value, SESSION)
         if not (_SIGNS & known.keys() or ("status" in known and SESSION.times & known.keys())):
             raise Unfit("not a session")
-        session_id = known.pop("id", self._stem if alone else None)
+        session_id = known_id = known.pop("id", self._stem if alone else None)
         if isinstance(session_id, int):
             session_id = str(session_id)
         if not isinstance(session_id, str) or not 0 < len(session_id) <= 200 or not session_id.isprintable():
@@ -208,7 +211,8 @@ class SessionReader:
         absent = [*([] if "id" in value or "sessionId" in value or "session_id" in value else ["id"])]
         absent += [name for name in names if name not in known]
         first = created if created is not None else min(earliest, default=self._mtime)
-        return _Doc(session_id, known, rest, absent, first, latest_of(known))
+        whole = canonical({**value, "id": known_id})
+        return _Doc(session_id, known, rest, absent, first, whole, latest_of(known))
 
     # what it asks for
 
@@ -216,6 +220,9 @@ class SessionReader:
         stream = f"session-{doc.id}"
         before = told(self._intake.log.read_stream(stream), self._intake.blobs)
         if before.deleted:
+            return []
+        path = _workspace_path(self._intake, before)
+        if before.session is not None and canonical(before.document(path) or {}) == doc.canonical:
             return []
         wanted: list[Wanted] = []
         own = key_of("sessions-json", "session", doc.id)
@@ -228,7 +235,7 @@ class SessionReader:
             wanted += self._instance(stream, doc, one, number, before, newer)
         latest = self._messages(stream, doc, before, newer, wanted)
         if before.session is not None and newer:
-            wanted += self._changes(stream, doc, before)
+            wanted += self._changes(stream, doc, before, path)
             latest = max(latest, before.session.updated_at)
         if newer and doc.latest is not None and doc.latest > latest and "updatedAt" not in doc.absent:
             last = wanted[-1] if wanted else None
@@ -294,7 +301,7 @@ class SessionReader:
             metadata=self._metadata(doc),
         )
 
-    def _changes(self, stream: str, doc: _Doc, before: Told) -> Iterator[Wanted]:
+    def _changes(self, stream: str, doc: _Doc, before: Told, path: str | None) -> Iterator[Wanted]:
         """What a newer file says otherwise of a session that there is."""
         row = before.session
         assert row is not None  # noqa: S101
@@ -309,6 +316,11 @@ class SessionReader:
             changes["kind"] = kind
         if doc.title is not None and doc.title != row.title:
             changes["title"] = doc.title
+        given = doc.known.get("workspacePath")
+        if isinstance(given, str) and given and given != path:
+            moved: list[Wanted] = []
+            changes |= {"workspace_id": self._workspace(doc, moved), "cwd": given}
+            yield from moved
         metadata = self._metadata(doc)
         ended = metadata.pop("completedAt", None)
         new = {name: item for name, item in metadata.items() if row.metadata.get(name) != item}
@@ -461,6 +473,14 @@ class SessionReader:
             return (self._intake.text(content),)
         data = self._intake.raw(content)
         return (data if isinstance(data, BlobPart) else RawPart(data=data),)
+
+
+def _workspace_path(intake: Intake, before: Told) -> str | None:
+    if before.session is None or (workspace_id := before.session.workspace_id) is None:
+        return None
+    with intake.log.reader() as reader:
+        row = reader.load(_workspaces[0].table, [(workspace_id,)]).get((workspace_id,))
+    return None if row is None else row.path
 
 
 def _kept(absent: list[str], odd: dict[str, Any]) -> dict[str, Any]:
