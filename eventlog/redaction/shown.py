@@ -63,4 +63,5 @@ def _masked(value: Any, name: str) -> Any:
 
 @lru_cache(maxsize=4096)
 def _is_secret(name: str) -> bool:
-    return redact_named(name, "x") == MASK
+    # Ids of sessions are no secrets here.
+    return not name.lower().endswith("id") and redact_named(name, "x") == MASK

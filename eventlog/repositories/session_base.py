@@ -93,19 +93,19 @@ class SessionBase(Repository):
         archived: bool | None = None,
         parent_session_id: str | None = None,
         text: str | None = None,
+        prefix: str | None = None,
         since: int | None = None,
         until: int | None = None,
         order: Order = "-created_at",
         limit: int | None = 50,
         offset: int = 0,
     ) -> builtins.list[Session]:
-        """Sessions, the newest first (``order``); ``text`` must occur in the title, ``since`` ≤ created_at < ``until``.
-
-        ``limit=None``: all there are. Raises InvalidInput.
+        """Sessions, the newest first (``order``); ``text`` must occur in the title, an id begins with
+        ``prefix``, ``since`` ≤ created_at < ``until``. ``limit=None``: all there are. Raises InvalidInput.
         """
         if order.removeprefix("-") not in ("created_at", "updated_at"):
             raise InvalidInput(f"order is created_at, -created_at, updated_at or -updated_at, not {order!r}")
-        where = _filters(workspace_id, status, kind, agent, archived, parent_session_id, text, since, until)
+        where = _filters(workspace_id, status, kind, agent, archived, parent_session_id, text, prefix, since, until)
         table = self._fresh(SESSIONS)
         last = "-session_id" if order.startswith("-") else "session_id"
         with self._source.reader() as reader:
@@ -121,11 +121,12 @@ class SessionBase(Repository):
         archived: bool | None = None,
         parent_session_id: str | None = None,
         text: str | None = None,
+        prefix: str | None = None,
         since: int | None = None,
         until: int | None = None,
     ) -> int:
         """How many sessions `list` would give without a limit."""
-        where = _filters(workspace_id, status, kind, agent, archived, parent_session_id, text, since, until)
+        where = _filters(workspace_id, status, kind, agent, archived, parent_session_id, text, prefix, since, until)
         table = self._fresh(SESSIONS)
         with self._source.reader() as reader:
             return reader.count(table, where)
@@ -146,6 +147,7 @@ def _filters(
     archived: bool | None,
     parent_session_id: str | None,
     text: str | None,
+    prefix: str | None,
     since: int | None,
     until: int | None,
 ) -> list[Filter]:
@@ -162,6 +164,8 @@ def _filters(
         where.append(Filter("status", "in", statuses))
     if text is not None:
         where.append(Filter("title", "text", text))
+    if prefix is not None:
+        where += [Filter("session_id", ">=", prefix), Filter("session_id", "<", f"{prefix}\U0010ffff")]
     if since is not None:
         where.append(Filter("created_at", ">=", since))
     if until is not None:

@@ -38,7 +38,7 @@ from projections.sessions import Instance, Session
 
 
 class SessionsQuery(Query, frozen=True, kw_only=True):
-    """Which sessions; ``text`` occurs in the title, ``since`` ≤ created_at < ``until``."""
+    """Which sessions; ``text`` occurs in the title, ``prefix`` begins the id, ``since`` ≤ created_at < ``until``."""
 
     workspace_id: str | None = None
     status: list[str] | None = None
@@ -47,6 +47,7 @@ class SessionsQuery(Query, frozen=True, kw_only=True):
     archived: bool | None = None
     parent_session_id: str | None = None
     text: str | None = None
+    prefix: str | None = None
     since: Int64 | None = None
     until: Int64 | None = None
     order: Order = "-created_at"
@@ -64,6 +65,7 @@ class SessionsCounted(Query, frozen=True, kw_only=True):
     archived: bool | None = None
     parent_session_id: str | None = None
     text: str | None = None
+    prefix: str | None = None
     since: Int64 | None = None
     until: Int64 | None = None
 

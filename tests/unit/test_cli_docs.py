@@ -96,6 +96,8 @@ READS = {
     *("executions list", "executions show", "contests list", "contests show", "problems list", "problems show"),
     *("settings list", "settings get", "settings history", "containers list", "containers show", "stats executions"),
     "jobs check",
+    *("workspaces list", "workspaces show", "sessions list", "sessions show", "sessions instances"),
+    *("sessions messages", "sessions tools", "sessions llm-calls"),
 }
 QUERIES = {
     *("executions list", "executions show", "contests list", "contests show", "problems list", "problems show"),
@@ -103,6 +105,8 @@ QUERIES = {
     *("runs list", "runs show", "runs compare", "projects list", "projects show", "stats runs"),
     *("log read", "log tail", "log head", "log export"),
     *("jobs list", "jobs history", "jobs show", "jobs explain", "jobs queues", "jobs workers", "stats jobs"),
+    *("workspaces list", "workspaces show", "sessions list", "sessions show", "sessions instances"),
+    *("sessions messages", "sessions tools", "sessions llm-calls", "sessions export", "tables export"),
 }
 
 

@@ -29,6 +29,7 @@ PAGES = (
     "docs/adding-an-event.md",
     "docs/adding-a-projection.md",
     "docs/jobs.md",
+    "docs/sessions.md",
     "docs/executions.md",
     "docs/operations.md",
     "docs/configuration.md",
