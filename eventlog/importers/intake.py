@@ -184,7 +184,7 @@ class Batch:
         self._projections = projections
         self._parts: list[_Part] = []
         self._bytes = self._appends = 0
-        self._sidechains = False
+        self._sidechains: bool | None = None
         self._said: set[str] = set()
         self._copied: dict[str, tuple[str, str]] = {}
         self._own: set[str] = set()
@@ -220,9 +220,7 @@ class Batch:
         calls = _fullest(call for native in natives for call in native.calls)
         prepared = [[self._prepared(one) for native in part.natives for one in native.wanted] for part in parts]
         keys = list(dict.fromkeys([*(one[3] for ones in prepared for one in ones if one[3]), *calls]))
-        self._sidechains = self._sidechains or any(call.event.sidechain for call in calls.values())
-        if self._sidechains and self._projections is not None:
-            self._projections.ensure(CALLS.name)
+        self._look_for_sidechains(calls)
         if self.dry_run:
             with self.log.reader() as reader:
                 known = reader.known_keys(keys)
@@ -231,6 +229,20 @@ class Batch:
             counted = self.log.decide(lambda tx: self._write(tx, parts, prepared, calls, keys))
         for part, counts in zip(parts, counted, strict=True):
             part.total.add(counts)
+
+    def _look_for_sidechains(self, calls: dict[str, Call]) -> None:
+        """Whether there is any call of a sidechain, here or in the log: if so, the table of calls has to be true."""
+        if calls and self._sidechains is None:
+            self._bring_calls()
+            with self.log.reader() as reader:
+                self._sidechains = bool(reader.select(CALLS.table, [Filter("sidechain", "=", True)], limit=1))
+        if self._sidechains or any(call.event.sidechain for call in calls.values()):
+            self._sidechains = True
+            self._bring_calls()
+
+    def _bring_calls(self) -> None:
+        if self._projections is not None:
+            self._projections.ensure(CALLS.name)
 
     def _foreseen(
         self, parts: list[_Part], prepared: list[list[Prepared]], calls: dict[str, Call], known: set[str]
