@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from eventlog.projection.histogram import bin_of, middle_of, percentiles
-from eventlog.projection.kinds import Entity, Journal, Projection, Rollup, Row
-from eventlog.store.base import Record, Sparse
+from eventlog.projection.kinds import Entity, Journal, Projection, Rollup, Row, SearchableRow
+from eventlog.store.base import Record, Sparse, Words
 
-__all__ = ["Entity", "Journal", "Projection", "Record", "Rollup", "Row", "Sparse", "bin_of", "middle_of", "percentiles"]
+__all__ = [
+    "Entity",
+    "Journal",
+    "Projection",
+    "Record",
+    "Rollup",
+    "Row",
+    "SearchableRow",
+    "Sparse",
+    "Words",
+    "bin_of",
+    "middle_of",
+    "percentiles",
+]

@@ -14,7 +14,7 @@ from eventlog.codec import Codec
 from eventlog.committer import Refused
 from eventlog.errors import DecodeError
 from eventlog.events import UnknownEvent, event_type
-from eventlog.projection.kinds import Contribution, Entity, Group, Journal, Retired, Rollup, in_table
+from eventlog.projection.kinds import Contribution, Entity, Group, Journal, Retired, Rollup, SearchableRow, in_table
 from eventlog.store.base import Key, Reader, Record, RecordRow, Selection, Values, Writer
 
 Item = tuple[Record, Any]
@@ -481,5 +481,10 @@ def no_collection() -> Iterator[None]:
 
 
 def as_dict(row: Any) -> dict[str, Any] | None:
-    """A row Struct as a dict of its fields."""
-    return None if row is None else msgspec.structs.asdict(row)
+    """A row Struct as a dict of its columns."""
+    if row is None:
+        return None
+    columns = msgspec.structs.asdict(row)
+    if isinstance(row, SearchableRow):
+        del columns["text"]
+    return columns

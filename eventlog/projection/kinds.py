@@ -12,7 +12,7 @@ import msgspec
 
 from eventlog.errors import ProjectionError
 from eventlog.events import Event, event_type
-from eventlog.store.base import Record, Table
+from eventlog.store.base import Record, Table, Words
 
 MAX_KNOWN_KEYS = 10_000
 MAX_DIGITS = 18
@@ -24,6 +24,12 @@ Evolve = Callable[[R | None, Any, Record], R | None]
 
 class Row(msgspec.Struct, frozen=True, gc=False):
     """A row of a projection's table: field order is column order, the first field is the key of an entity."""
+
+
+class SearchableRow(Row, frozen=True, kw_only=True):
+    """A row that is found by its words. ``text`` is read once, for its words: a row that is read back has none."""
+
+    text: str = ""
 
 
 class Retired(NamedTuple):
@@ -51,12 +57,13 @@ class Projection:
         indexes: Iterable[Sequence[str]],
         code: Callable[..., Any],
         measures: Sequence[str] = (),
+        words: Words | None = None,
     ) -> None:
         if not name.isidentifier() or "__" in name:
             raise ProjectionError(f"a projection's name is its table's name, an identifier without '__', not {name!r}")
         self.name = name
         self.version = version
-        self.table = Table(name, row, key, indexes, measures)
+        self.table = Table(name, row, key, indexes, measures, words)
         self._code = code
 
     def __repr__(self) -> str:
@@ -77,6 +84,7 @@ class Projection:
         except (OSError, TypeError):
             source = ""
         shape = f"{self.kind} {self.table.columns} {self.table.key} {self.table.indexes}"
+        shape += f" {self.table.words}" if self.table.words is not None else ""
         return hashlib.sha256(f"{shape}\n{source}".encode()).hexdigest()[:16]
 
 
@@ -168,7 +176,10 @@ class Entity(_Root, Generic[R]):
 
 
 class Journal(_Root, Generic[R]):
-    """One row per event: ``row(event, record) -> row | None`` is pure; the row's first field is ``position``."""
+    """One row per event: ``row(event, record) -> row | None`` is pure; the row's first field is ``position``.
+
+    With ``words`` (see `Words`) its rows, each a `SearchableRow`, are found by the words of their ``text``.
+    """
 
     kind = "journal"
 
@@ -181,10 +192,15 @@ class Journal(_Root, Generic[R]):
         types: Sequence[type[Event]],
         make: Callable[[Any, Record], R | None],
         indexes: Iterable[Sequence[str]] = (),
+        words: Words | None = None,
     ) -> None:
         if row.__struct_fields__[:1] != ("position",):
             raise ProjectionError(f"the first field of the journal {name} is position")
-        super().__init__(name, version, row, ("position",), indexes, make)
+        if (words is not None) is not issubclass(row, SearchableRow):
+            raise ProjectionError(f"the journal {name} has words if, and only if, its row is a SearchableRow")
+        if words is not None and not {"words", "place"}.isdisjoint(row.__struct_fields__):
+            raise ProjectionError(f"a column of the journal {name} is called words or place: name it otherwise")
+        super().__init__(name, version, row, ("position",), indexes, make, words=words)
         self.types = tuple(types)
         self.make = make
 

@@ -61,6 +61,8 @@ class PastReader:
             self._fold_from_start(group)
         elif live.position == self.version:
             return
+        elif isinstance(group.root, Journal) and not group.rollups and live.position > self.version:
+            self._scratch.cut(group.root.table, self.version)
         elif abs(live.position - self.version) * FOLD_FACTOR > self.version:
             self._fold_from_start(group)
         else:

@@ -20,6 +20,7 @@ from eventlog.codec import Codec, from_json, to_json
 from eventlog.errors import Corrupt
 from eventlog.events import Event, UnknownEvent
 from eventlog.place import Holder
+from eventlog.store.words import day_terms, facet
 
 Durability = Literal["full", "process"]
 Progress = Callable[[int, int | None, str], None]
@@ -103,11 +104,12 @@ class Filter(NamedTuple):
     """One condition on rows: ``column op value``.
 
     ``has`` asks a JSON object for (key, value), ``text`` for a substring in any of the columns named ``a|b``.
-    ``=`` None finds the rows in which there is nothing.
+    ``=`` None finds the rows in which there is nothing. ``match`` asks the words of a row (see `Words`) for an
+    `eventlog.store.searching.Search`; it has no column.
     """
 
     column: str
-    op: Literal["=", "!=", "<", "<=", ">", ">=", "in", "has", "text"]
+    op: Literal["=", "!=", "<", "<=", ">", ">=", "in", "has", "text", "match"]
     value: Any
 
 
@@ -206,8 +208,22 @@ class Sparse(tuple[str, ...]):
         return f"Sparse({tuple(self)!r}, on={self.on!r})"
 
 
+class Words(NamedTuple):
+    """What can be searched of a table's rows: the words of their last field, which is no column and is not kept.
+
+    ``facets`` are columns of text whose values are looked up together with the words where they are asked for, and
+    ``time`` one of µs; other conditions are held against each row that has the words.
+    """
+
+    facets: tuple[str, ...] = ()
+    time: str | None = None
+
+
 class Table:
-    """A projection's table, made from its row Struct: column order is field order."""
+    """A projection's table, made from its row Struct: column order is field order.
+
+    With ``words`` the row's last field, text with a default, is not among its columns; what is dumped ends with it.
+    """
 
     def __init__(
         self,
@@ -216,14 +232,17 @@ class Table:
         key: Sequence[str],
         indexes: Iterable[Sequence[str]] = (),
         measures: Sequence[str] = (),
+        words: Words | None = None,
     ) -> None:
         self.name = name
         self.row = row
         self.key = tuple(key)
         self.indexes = tuple(index if isinstance(index, Sparse) else tuple(index) for index in indexes)
         self.measures = tuple(measures)
+        self.words = words
         hints = typing.get_type_hints(row, include_extras=True)
-        self.columns = tuple(_column(name, hints[name]) for name in row.__struct_fields__)
+        fields = row.__struct_fields__ if words is None else row.__struct_fields__[:-1]
+        self.columns = tuple(_column(name, hints[name]) for name in fields)
         self.names = tuple(column.name for column in self.columns)
         self.key_indexes = tuple(self.names.index(name) for name in self.key)
         self._loaders = tuple(
@@ -254,6 +273,15 @@ class Table:
             if (value := cells[index]) is not None:
                 cells[index] = "{}" if value == {} else to_json(value).decode()
         return tuple(cells)
+
+    def terms(self, values: Values) -> list[str]:
+        """The terms by which a row is found, besides its words: those of its facets and its time."""
+        assert self.words is not None  # noqa: S101
+        cells = [(name, values[self.names.index(name)]) for name in self.words.facets]
+        terms = [facet(name, cell) for name, cell in cells if cell is not None]
+        if self.words.time is not None:
+            terms += day_terms(values[self.names.index(self.words.time)])
+        return terms
 
     def changed(self, old: msgspec.Struct, new: msgspec.Struct) -> tuple[tuple[int, ...], Values]:
         """Which columns differ, by their places, and the values of ``new`` in them."""

@@ -15,20 +15,22 @@ from psycopg import Cursor
 
 from eventlog.codec import to_json
 from eventlog.errors import LogClosed
-from eventlog.store.base import COLUMNS, Head, Key, RecordRow, Selection, Table, Values
+from eventlog.store.base import COLUMNS, Filter, Head, Key, RecordRow, Selection, Table, Values
 from eventlog.store.postgres_pool import Connection, at_rest
+from eventlog.store.searching import tsquery, tsvector
 from eventlog.store.sql import (
     ALL,
     STREAM_VERSION,
     SqlReader,
     SqlWriter,
     adding,
-    insert_sql,
     key_is,
     names,
     quoted,
+    terms_of,
     zeros,
 )
+from eventlog.store.words import words
 
 _STREAM_VERSIONS = f"SELECT s, coalesce(({STREAM_VERSION.replace('?', 's')}), 0) FROM unnest(?::text[]) AS s"
 _RECORDS_OF = f"SELECT {ALL} FROM events WHERE stream = ANY(?) AND position <= ? AND type = ANY(?)"
@@ -164,6 +166,17 @@ class Reader(SqlReader):
         nullable = any(column.name == name and column.nullable for column in table.columns)
         return f"{order} NULLS {'LAST' if descending else 'FIRST'}" if nullable else order
 
+    def _rows(self, table: Table, where: Sequence[Filter]) -> tuple[str, list[Any]]:
+        matches = [condition.value for condition in where if condition.op == "match"]
+        if not matches:
+            return super()._rows(table, where)
+        others = [condition for condition in where if condition.op != "match"]
+        terms = terms_of(table, others)
+        condition, values = self._condition(table, others)
+        asked = " AND ".join(["words @@ ?::tsquery"] * len(matches))
+        rows = f"{quoted(table.name)}{condition}{' AND ' if condition else ' WHERE '}{asked}"
+        return rows, [*values, *(tsquery(match, terms) for match in matches)]
+
     def _share(self) -> str:
         return "ascii(right(stream, 1)) % ? = ?"
 
@@ -248,8 +261,15 @@ class Writer(Reader, SqlWriter):
             f"{quoted(column.name)} {_SQL_TYPES[column.kind]}{'' if column.nullable else ' NOT NULL'}"
             for column in table.columns
         ]
+        if table.words is not None:
+            columns.append("words TSVECTOR NOT NULL")
         columns.append(f"PRIMARY KEY ({', '.join(quoted(name) for name in table.key)})")
         return f"CREATE {self.temporary}TABLE {quoted(table.name)} ({', '.join(columns)})"
+
+    def create_indexes(self, table: Table) -> None:
+        super().create_indexes(table)
+        if table.words is not None:
+            self.execute(f"CREATE INDEX ON {quoted(table.name)} USING gin (words)")
 
     def _index_name(self, table: Table, index: Sequence[str]) -> str:
         return ""  # The server finds one that is free and short enough.
@@ -257,11 +277,13 @@ class Writer(Reader, SqlWriter):
     # rows
 
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
+        if table.words is not None:
+            rows = [(*row[:-1], tsvector(table.terms(row), words(row[-1]))) for row in rows]
         if len(rows) > 1 and len(rows) * len(table.columns) > MOST_VALUES:
-            self._copy(f"COPY {quoted(table.name)} ({names(table)}) FROM STDIN", held_rows(table, rows))
+            self._copy(f"COPY {quoted(table.name)} ({stored_names(table)}) FROM STDIN", held_rows(table, rows))
         elif rows:
             places = ", ".join([_places(table)] * len(rows))
-            self.execute(insert_sql(table, places), [value for row in rows for value in row])
+            self.execute(_insert_sql(table, places), [value for row in rows for value in row])
 
     def update(self, table: Table, columns: tuple[int, ...], rows: Sequence[Values]) -> None:
         self.executemany(_update_sql(table, columns), rows)
@@ -307,13 +329,15 @@ class Scratch(Private):
         keys = ", ".join(quoted(key) for key in table.key)
         typed = [f"{quoted(column.name)} {_SQL_TYPES[column.kind]}" for column in table.columns]
         key_columns = ", ".join(typed[index] for index in table.key_indexes)
+        if table.words is not None:
+            typed.append("words TSVECTOR")
         self.execute(f"CREATE TEMP TABLE {touched} ({key_columns}, PRIMARY KEY ({keys}))")
         self.execute(f"CREATE TEMP TABLE {folded} ({', '.join(typed)}, PRIMARY KEY ({keys}))")
         same = " AND ".join(f"touched.{quoted(key)} = live.{quoted(key)}" for key in table.key)
         self.execute(
-            f"CREATE TEMP VIEW {quoted(table.name)} AS SELECT {names(table)} FROM {live} AS live "
+            f"CREATE TEMP VIEW {quoted(table.name)} AS SELECT {stored_names(table)} FROM {live} AS live "
             f"WHERE NOT EXISTS (SELECT 1 FROM {touched} AS touched WHERE {same}) "
-            f"UNION ALL SELECT {names(table)} FROM {folded}"
+            f"UNION ALL SELECT {stored_names(table)} FROM {folded}"
         )
 
     def touch(self, table: Table, keys: Iterable[Key], rows: Iterable[Values]) -> None:
@@ -324,7 +348,7 @@ class Scratch(Private):
 
     def cut(self, table: Table, position: int) -> None:
         self.execute(
-            f"CREATE TEMP VIEW {quoted(table.name)} AS SELECT {names(table)} "
+            f"CREATE TEMP VIEW {quoted(table.name)} AS SELECT {stored_names(table)} "
             f"FROM {self._schema}.{quoted(table.name)} WHERE position <= {int(position)}"
         )
 
@@ -364,8 +388,20 @@ class Build(Private):
 
 
 @lru_cache(maxsize=256)
+def stored_names(table: Table) -> str:
+    """Every column of a table, and its words where it has any."""
+    return names(table) if table.words is None else f"{names(table)}, words"
+
+
+@lru_cache(maxsize=256)
+def _insert_sql(table: Table, places: str) -> str:
+    return f"INSERT INTO {quoted(table.name)} ({stored_names(table)}) VALUES {places}"
+
+
+@lru_cache(maxsize=256)
 def _places(table: Table) -> str:
-    return f"({', '.join(_place(column.kind) for column in table.columns)})"
+    places = [_place(column.kind) for column in table.columns]
+    return f"({', '.join(places if table.words is None else [*places, '?::tsvector'])})"
 
 
 def _place(kind: str) -> str:

@@ -25,6 +25,7 @@ from eventlog.store.base import (
     Table,
     Values,
 )
+from eventlog.store.words import facet, terms_between
 
 ALL = ", ".join(COLUMNS)
 INSERT_RECORD = f"INSERT INTO events ({ALL}) VALUES ({', '.join('?' * len(COLUMNS))})"
@@ -55,6 +56,8 @@ class SqlReader(ABC):
     unlimited: Any = None
     """What stands for no limit behind LIMIT."""
     join = "JOIN"
+    place = '"position"'
+    """The position of a row that was found by its words."""
 
     execute: Callable[..., Answer]
     """Runs one statement with its values."""
@@ -158,9 +161,15 @@ class SqlReader(ABC):
         limit: int | None = None,
         offset: int = 0,
     ) -> list[Any]:
-        condition, values = self._condition(table, where)
-        keys = ", ".join(self._order(table, name.lstrip("-"), name[0] == "-") for name in order)
-        sql = f"SELECT {names(table)} FROM {quoted(table.name)}{condition}"
+        rows, values = self._rows(table, where)
+        matched = any(condition.op == "match" for condition in where)
+        keys = ", ".join(
+            f"{self.place} DESC"
+            if matched and name == "-position"
+            else self._order(table, name.lstrip("-"), name[0] == "-")
+            for name in order
+        )
+        sql = f"SELECT {names(table)} FROM {rows}"
         sql += f" ORDER BY {keys}" if keys else ""
         if limit is not None or offset:
             sql += " LIMIT ? OFFSET ?"
@@ -168,16 +177,16 @@ class SqlReader(ABC):
         return [table.load(self.plain(row)) for row in self.execute(sql, values).fetchall()]
 
     def count(self, table: Table, where: Sequence[Filter] = ()) -> int:
-        condition, values = self._condition(table, where)
-        return int(self.execute(f"SELECT count(*) FROM {quoted(table.name)}{condition}", values).fetchone()[0])
+        rows, values = self._rows(table, where)
+        return int(self.execute(f"SELECT count(*) FROM {rows}", values).fetchone()[0])
 
     def totals(
         self, table: Table, by: Sequence[str], measures: Sequence[str], where: Sequence[Filter] = ()
     ) -> list[Values]:
-        condition, values = self._condition(table, where)
+        rows, values = self._rows(table, where)
         columns = [column(table, name) for name in by]
         sums = ["count(*)" if name == "*" else f"CAST(sum({column(table, name)}) AS BIGINT)" for name in measures]
-        sql = f"SELECT {', '.join(columns + sums)} FROM {quoted(table.name)}{condition}"
+        sql = f"SELECT {', '.join(columns + sums)} FROM {rows}"
         if columns:
             sql += f" GROUP BY {', '.join(columns)} ORDER BY {', '.join(columns)}"
         return [self.plain(row) for row in self.execute(sql, values).fetchall()]
@@ -186,6 +195,11 @@ class SqlReader(ABC):
 
     def _order(self, table: Table, name: str, descending: bool) -> str:
         return f"{column(table, name)}{' DESC' if descending else ''}"
+
+    def _rows(self, table: Table, where: Sequence[Filter]) -> tuple[str, list[Any]]:
+        """A table and which of its rows, as they stand behind FROM, and the values in that."""
+        condition, values = self._condition(table, where)
+        return f"{quoted(table.name)}{condition}", values
 
     def _condition(self, table: Table, where: Sequence[Filter]) -> tuple[str, list[Any]]:
         parts: list[str] = []
@@ -309,6 +323,32 @@ def column(table: Table, name: str) -> str:
     if name not in table.names:
         raise KeyError(name)
     return quoted(name)
+
+
+def words_of(name: str) -> str:
+    """Where the words of a table's rows are, in a database that has them in a table: no projection is called so."""
+    return f"{name}__words"
+
+
+def terms_of(table: Table, where: Sequence[Filter]) -> list[list[str]]:
+    """The terms that conditions on a table's facets and its time come to: one of each list is in the rows' index.
+
+    Two values may share a term, and a time has that of its day: the conditions themselves are to be held, too.
+    """
+    assert table.words is not None  # noqa: S101
+    terms: list[list[str]] = []
+    first = last = None
+    for name, op, value in where:
+        if name in table.words.facets and op in ("=", "in"):
+            values = [facet(name, one) for one in (value if op == "in" else (value,)) if one is not None]
+            terms.append(values)
+        elif name == table.words.time and op in ("=", ">", ">="):
+            first = value if first is None else max(first, value)
+        if name == table.words.time and op in ("=", "<", "<="):
+            last = value if last is None else min(last, value)
+    if first is not None or last is not None:
+        terms.append(terms_between(first, last))
+    return [either for either in terms if either]  # where there is none of it, the condition itself finds nothing
 
 
 @lru_cache(maxsize=256)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from msgspec.structs import asdict
-
 import eventlog
 from eventlog import Record, UnknownEvent
 from eventlog.app import Log
 from eventlog.events import event_type
 from eventlog.projection import Entity, Journal, Projection, Rollup
+from eventlog.projection.fold import as_dict
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -55,7 +54,7 @@ def _shown(
                 rows += [row for row in retired[one.source].values() if row is not None]
             tables[one.name] = _sums(one, rows)
         else:
-            tables[one.name] = [asdict(row) for _, row in sorted(held[one.name].items())]
+            tables[one.name] = [as_dict(row) or {} for _, row in sorted(held[one.name].items())]
     return tables
 
 
@@ -79,7 +78,7 @@ def as_of(log: Log, version: int) -> Tables:
     with log.projections.as_of(version) as past, past.reader() as reader:
         for name in log.projections.names():
             table = log.projections.projection(name).table
-            tables[name] = [asdict(row) for row in reader.select(table, order=table.key)]
+            tables[name] = [as_dict(row) or {} for row in reader.select(table, order=table.key)]
             assert reader.count(table) == len(tables[name])
     return tables
 
