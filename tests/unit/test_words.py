@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventlog.errors import InvalidQuery
@@ -38,6 +38,7 @@ def test_words(text: str, expected: list[str]) -> None:
     assert words(text) == expected
 
 
+@settings(deadline=None)
 @given(TEXTS)
 @example("x" * 1200)
 @example("é" + "x" * 1200)
@@ -112,6 +113,7 @@ def both() -> Iterator[tuple[sqlite3.Connection, object]]:
     server.close()
 
 
+@settings(deadline=None)
 @given(
     text=st.lists(
         st.sampled_from(["red", "Rédtail", "fox", "東京都", "京都", "x2", "the", "--", "\0", "😀"]), max_size=12
