@@ -8,6 +8,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from eventlog.events.executions import (
+    MAX_NAME,
     ContestAdded,
     ContestDeleted,
     ContestUpdated,
@@ -77,7 +78,8 @@ def evolve_problem(row: ContestProblem | None, event: Any, record: Record) -> Co
     """A problem after one more event; a deleted one has no row."""
     now = record.recorded_at
     match event:
-        case ProblemAdded():
+        # A longer id would not fit the index.
+        case ProblemAdded() if len(record.stream) <= MAX_NAME + len("problem-"):
             return ContestProblem(
                 record.stream.partition("-")[2],
                 event.name,

@@ -11,7 +11,14 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from eventlog.events.executions import ExecutionDeleted, ExecutionFinished, ExecutionStarted, ExecutionUpdated
+from eventlog.events.executions import (
+    MAX_NAME,
+    MAX_SPAN_US,
+    ExecutionDeleted,
+    ExecutionFinished,
+    ExecutionStarted,
+    ExecutionUpdated,
+)
 from eventlog.projection import Entity, Record, Rollup, Row, bin_of
 from projections.run_statistics import DAY_US, HOUR_US
 
@@ -66,9 +73,12 @@ class ExecutionDuration(Row, frozen=True):
     executions: int
 
 
-def _started(event: ExecutionStarted, record: Record) -> Execution:
+def _started(event: ExecutionStarted, record: Record) -> Execution | None:
+    name = record.stream.partition("-")[2]
+    if len(name) > MAX_NAME:
+        return None  # it would not fit the indexes
     return Execution(
-        record.stream.partition("-")[2],
+        name,
         event.problem_name,
         event.language,
         RUNNING,
@@ -88,7 +98,7 @@ def _started(event: ExecutionStarted, record: Record) -> Execution:
 
 
 def _finished(row: Execution, event: ExecutionFinished, record: Record) -> Execution:
-    took = max(0, record.occurred_at - row.started_at)
+    took = min(max(0, record.occurred_at - row.started_at), MAX_SPAN_US)
     return replace(
         row,
         status=event.status,

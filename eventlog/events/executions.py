@@ -5,32 +5,42 @@ Streams: ``contest-<id>``, ``problem-<id>``, ``execution-<id>``, ``setting-<name
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from eventlog.events.base import Event, Int64
+
+MAX_SPAN_US = 2**48
+"""Almost nine years: durations are summed up, and a sum has to fit a database column."""
+Moment = Annotated[int, Meta(gt=-(2**53), lt=2**53)]
+"""µs since the epoch, in the years 1684 to 2255, as those of `EventLog.append`."""
+Span = Annotated[int, Meta(ge=0, le=MAX_SPAN_US)]
+MAX_NAME = 200
+Name = Annotated[str, Meta(max_length=MAX_NAME)]
+"""What is in an index, whose entries PostgreSQL bounds."""
+Size = Annotated[int, Meta(ge=0, lt=2**53)]
 
 
 class ContestAdded(Event, frozen=True, kw_only=True, tag="contest.added"):
     """A contest; ``starts_at`` and ``ends_at`` are µs since the epoch."""
 
-    name: str
+    name: Name
     url: str | None = None
     platform: str | None = None
-    starts_at: Int64 | None = None
-    ends_at: Int64 | None = None
+    starts_at: Moment | None = None
+    ends_at: Moment | None = None
     note: str = ""
 
 
 class ContestUpdated(Event, frozen=True, kw_only=True, tag="contest.updated"):
     """Fields not given stay as they are."""
 
-    name: str | UnsetType = UNSET
+    name: Name | UnsetType = UNSET
     url: str | None | UnsetType = UNSET
     platform: str | None | UnsetType = UNSET
-    starts_at: Int64 | None | UnsetType = UNSET
-    ends_at: Int64 | None | UnsetType = UNSET
+    starts_at: Moment | None | UnsetType = UNSET
+    ends_at: Moment | None | UnsetType = UNSET
     note: str | UnsetType = UNSET
 
 
@@ -41,8 +51,8 @@ class ContestDeleted(Event, frozen=True, kw_only=True, tag="contest.deleted"):
 class ProblemAdded(Event, frozen=True, kw_only=True, tag="problem.added"):
     """A problem, of a contest or of none."""
 
-    name: str
-    contest_id: str | None = None
+    name: Name
+    contest_id: Name | None = None
     url: str | None = None
     time_limit_us: Int64 | None = None
     memory_limit_bytes: Int64 | None = None
@@ -51,8 +61,8 @@ class ProblemAdded(Event, frozen=True, kw_only=True, tag="problem.added"):
 class ProblemUpdated(Event, frozen=True, kw_only=True, tag="problem.updated"):
     """Fields not given stay as they are."""
 
-    name: str | UnsetType = UNSET
-    contest_id: str | None | UnsetType = UNSET
+    name: Name | UnsetType = UNSET
+    contest_id: Name | None | UnsetType = UNSET
     url: str | None | UnsetType = UNSET
     time_limit_us: Int64 | None | UnsetType = UNSET
     memory_limit_bytes: Int64 | None | UnsetType = UNSET
@@ -65,11 +75,11 @@ class ProblemDeleted(Event, frozen=True, kw_only=True, tag="problem.deleted"):
 class ExecutionStarted(Event, frozen=True, kw_only=True, tag="execution.started"):
     """A program begins to run on a problem. When it did is when this happened."""
 
-    problem_name: str
-    language: str
-    problem_id: str | None = None
-    contest_id: str | None = None
-    container_id: str | None = None
+    problem_name: Name
+    language: Name
+    problem_id: Name | None = None
+    contest_id: Name | None = None
+    container_id: Name | None = None
     command: str | None = None
 
 
@@ -80,33 +90,33 @@ class ExecutionFinished(Event, frozen=True, kw_only=True, tag="execution.finishe
     when this happened.
     """
 
-    status: str
+    status: Name
     exit_code: Int64 | None = None
     stdout: str = ""
     stderr: str = ""
-    stdout_bytes: Int64 = 0
-    stderr_bytes: Int64 = 0
-    duration_us: Int64 | None = None
+    stdout_bytes: Size = 0
+    stderr_bytes: Size = 0
+    duration_us: Span | None = None
 
 
 class ExecutionUpdated(Event, frozen=True, kw_only=True, tag="execution.updated"):
     """Corrected by hand; fields not given stay as they are. An output comes with its size."""
 
-    problem_name: str | UnsetType = UNSET
-    language: str | UnsetType = UNSET
-    problem_id: str | None | UnsetType = UNSET
-    contest_id: str | None | UnsetType = UNSET
-    container_id: str | None | UnsetType = UNSET
+    problem_name: Name | UnsetType = UNSET
+    language: Name | UnsetType = UNSET
+    problem_id: Name | None | UnsetType = UNSET
+    contest_id: Name | None | UnsetType = UNSET
+    container_id: Name | None | UnsetType = UNSET
     command: str | None | UnsetType = UNSET
-    status: str | UnsetType = UNSET
-    started_at: Int64 | UnsetType = UNSET
-    finished_at: Int64 | None | UnsetType = UNSET
+    status: Name | UnsetType = UNSET
+    started_at: Moment | UnsetType = UNSET
+    finished_at: Moment | None | UnsetType = UNSET
     exit_code: Int64 | None | UnsetType = UNSET
-    duration_us: Int64 | None | UnsetType = UNSET
+    duration_us: Span | None | UnsetType = UNSET
     stdout: str | UnsetType = UNSET
     stderr: str | UnsetType = UNSET
-    stdout_bytes: Int64 | UnsetType = UNSET
-    stderr_bytes: Int64 | UnsetType = UNSET
+    stdout_bytes: Size | UnsetType = UNSET
+    stderr_bytes: Size | UnsetType = UNSET
 
 
 class ExecutionDeleted(Event, frozen=True, kw_only=True, tag="execution.deleted"):
@@ -131,8 +141,8 @@ class SettingUnset(Event, frozen=True, kw_only=True, tag="setting.unset"):
 class ContainerCreated(Event, frozen=True, kw_only=True, tag="container.created"):
     """A container was made of an image."""
 
-    image: str
-    name: str | None = None
+    image: Name
+    name: Name | None = None
     command: str | None = None
     labels: dict[str, str] = {}
 

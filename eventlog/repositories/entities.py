@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from eventlog.errors import InvalidName, NotFound
 from eventlog.events import Event
+from eventlog.events.executions import MAX_NAME
 from eventlog.log import Tx
 from eventlog.projection import Entity
 from eventlog.repositories.base import Repository
 from eventlog.store.base import Filter
 
 R = TypeVar("R")
-MAX_NAME = 200
 
 
 class Said(NamedTuple):

@@ -226,7 +226,9 @@ class ExecutionsRepository(EntityRepository[Execution]):
 
 
 def kept(name: str, text: str) -> Kept:
-    """An output as an event holds it: without secrets, and not more of its end than fits. Raises InvalidEvent."""
+    """An output as an event holds it: without secrets, and not more of its end than fits. Raises InvalidInput."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"{name} is text, not {type(text).__name__}; decode it")
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
@@ -266,8 +268,6 @@ def _end(status: str, exit_code: int | None, stdout: Kept, stderr: Kept, duratio
     check_name("a status", status)
     if status == RUNNING:
         raise InvalidInput("an execution ends with a verdict, like accepted or wrong_answer, not with 'running'")
-    if duration_us is not None and duration_us < 0:
-        raise InvalidInput(f"a duration is at least 0 µs, not {duration_us!r}")
     return ExecutionFinished(
         status=status,
         exit_code=exit_code,

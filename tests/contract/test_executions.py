@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from msgspec.structs import replace
 
 from eventlog.app import Log
-from eventlog.errors import Conflict, NotFound
+from eventlog.errors import Conflict, InvalidEvent, NotFound
+from eventlog.events.executions import ExecutionStarted, ProblemAdded
 from eventlog.repositories.executions import ExecutionHistory
 from projections.containers import Container
 from projections.contests import Contest, ContestProblem
@@ -134,3 +137,20 @@ def test_changes_are_events_of_what_changed(log: Log) -> None:
     assert set(last.as_dict()["data"]) == {"type", "status", "stderr", "stderr_bytes"}
     assert log.problems.find_all(contest_id="abc300") == []
     assert [one.contest_id for one in log.contests.find_all(platform="atcoder", text="ABC")] == ["abc300"]
+
+
+def test_the_longest_names_fit_every_index(log: Log) -> None:
+    def long(length: int) -> str:
+        return "".join(chr(random.randrange(0x20000, 0x2A000)) for _ in range(length))
+
+    name = long(200)
+    log.problems.save(ContestProblem(name, long(200), contest_id=long(200)))
+    log.executions.start(name, long(200), id=long(200), contest_id=long(200), problem_id=long(200))
+    log.executions.finish(log.executions.find_all(problem_name=name)[0].id, long(200))
+    log.append(f"execution-{long(400)}", ExecutionStarted(problem_name=name, language="c"))
+    log.append(f"problem-{long(400)}", ProblemAdded(name=name, contest_id=long(200)))
+    for event in ({"problem_name": "x" * 201, "language": "c"}, {"problem_name": "x", "language": "c" * 201}):
+        with pytest.raises(InvalidEvent):
+            log.append("execution-raw", ExecutionStarted(**event))
+    assert (log.executions.count(), len(log.problems.find_all())) == (1, 1)
+    assert log.projections.verify() == []

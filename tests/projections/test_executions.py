@@ -160,6 +160,7 @@ def test_other_settings_are_not(log: Log, value: Any) -> None:
 def test_what_cannot_be_is_refused_and_nothing_is_written(log: Log) -> None:
     log.executions.start("A", "rust", id="e", started_at=5)
     log.executions.finish("e", "accepted")
+    log.executions.start("A", "rust", id="running", started_at=-(2**52))
     log.containers.create("rust", container_id="c")
     held = log.containers.get("c")
     execution = log.executions.get("e")
@@ -173,8 +174,13 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(log: Log) -> None:
         lambda: log.executions.finish("e", "accepted"),
         lambda: log.executions.finish("none", "accepted"),
         lambda: log.executions.finish("e", "running"),
-        lambda: log.executions.finish("e", "accepted", stdout="\ud800"),
-        lambda: log.executions.finish("e", "accepted", duration_us=-1),
+        lambda: log.executions.finish("running", "accepted", duration_us=-1),
+        lambda: log.executions.finish("running", "accepted", duration_us=2**62),
+        lambda: log.executions.finish("running", "accepted", stdout="\ud800"),
+        lambda: log.executions.finish("running", "accepted", stdout=b"bytes"),  # type: ignore[arg-type]
+        lambda: log.executions.save(replace(execution, started_at=-(2**60), duration_us=1)),
+        lambda: log.executions.save(replace(execution, started_at=1, finished_at=2**52, duration_us=None)),
+        lambda: log.contests.save(Contest("x", "x", starts_at=2**60)),
         lambda: log.executions.save(replace(execution, finished_at=4)),
         lambda: log.executions.save(replace(execution, id="f", status="running")),
         lambda: log.executions.delete("none"),
@@ -199,6 +205,8 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(log: Log) -> None:
         with pytest.raises(EventLogError):
             use()
         assert log.head().position == position, number
+    log.executions.finish("running", "accepted", finished_at=2**52)  # as far apart as can be
+    assert len(log.statistics.executions(by="month")) == 2
     with pytest.raises(IllegalTransition, match="removed"):
         log.containers.remove("c")
         log.containers.save(Container("c", "rust", status="running"))
