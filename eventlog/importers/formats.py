@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "claude": ("claude:ClaudeTranscripts", "Claude Code's transcripts (~/.claude/projects)."),
     "sessions-json": ("sessions_json:SessionFiles", "Sessions as JSON files, one a file or a list in one."),
+    "codex": ("codex:CodexRollouts", "Codex's rollouts (~/.codex/sessions)."),
 }
 
 
