@@ -30,6 +30,7 @@ from eventlog.repositories.schedules import SchedulesRepository
 from eventlog.repositories.sessions import SessionsRepository
 from eventlog.repositories.settings import SettingsRepository
 from eventlog.repositories.statistics import StatisticsRepository
+from eventlog.repositories.tasks import TasksRepository
 from eventlog.repositories.workers import QueuesRepository, WorkersRepository
 from eventlog.repositories.workspaces import WorkspacesRepository
 from eventlog.store.base import Progress, Store
@@ -162,6 +163,11 @@ class Log(EventLog):
         return SessionsRepository(self, self.projections)
 
     @cached_property
+    def tasks(self) -> TasksRepository:
+        """Tasks of coding agents, and what is done in them."""
+        return TasksRepository(self, self.projections)
+
+    @cached_property
     def handlers(self) -> dict[str, JobFunction]:
         """The functions that do jobs, by kind, made with `job`."""
         return {}
@@ -232,6 +238,7 @@ class Past:
         self.imports = ImportsRepository(source)
         self.workers = WorkersRepository(source)
         self.schedules = SchedulesRepository(source)
+        self.tasks = TasksRepository(source)
         self.workspaces = WorkspacesRepository(source)
         self.sessions = SessionsRepository(source)
         self.executions = ExecutionsRepository(source)

@@ -21,6 +21,7 @@ COMMANDS = {
     "containers": ("containers:containers", "What became of containers."),
     "workspaces": ("workspaces:workspaces", "The folders in which agents work."),
     "sessions": ("sessions:sessions", "Conversations with agents: show, fork, export."),
+    "tasks": ("tasks:tasks", "The tasks of coding agents."),
     "stats": ("stats:stats", "Counts, success rates and durations."),
     "log": ("log:log", "The events themselves: append, read, verify, export."),
     "tables": ("tables:tables", "The tables as files: CSV, JSON, Parquet."),

@@ -40,6 +40,7 @@ from eventlog.client.repositories import (
 )
 from eventlog.client.sessions import RemoteSessions, RemoteWorkspaces
 from eventlog.client.store import RemoteStore
+from eventlog.client.tasks import RemoteTasks
 from eventlog.client.token import find_token
 from eventlog.codec import Codec
 from eventlog.committer import Appended, Expect, Prepared, Transaction
@@ -135,6 +136,11 @@ class RemoteLog(EventLog):
     def sessions(self) -> RemoteSessions:
         """Conversations with agents: what was said, what was called, forks, and worktrees."""
         return RemoteSessions(self)
+
+    @cached_property
+    def tasks(self) -> RemoteTasks:
+        """Tasks of coding agents, and what is done in them."""
+        return RemoteTasks(self)
 
     @cached_property
     def handlers(self) -> dict[str, JobFunction]:
@@ -334,6 +340,7 @@ class RemotePast:
         self.problems = RemoteProblems(source)
         self.settings = RemoteSettings(source)
         self.containers = RemoteContainers(source)
+        self.tasks = RemoteTasks(source)
         self.statistics = RemoteStatistics(source)
 
 

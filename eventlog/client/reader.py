@@ -19,6 +19,7 @@ from projections.projects import Project
 from projections.runs import Run
 from projections.sessions import Session
 from projections.settings import Setting
+from projections.tasks import Task
 from projections.workers import Schedule, Worker
 from projections.workspaces import Workspace
 
@@ -39,6 +40,7 @@ ROWS = {
     "imports": Call("GET", "/api/imports/{key}", ImportSource),
     "settings": Call("GET", "/api/settings/{key}", Setting),
     "containers": Call("GET", "/api/containers/{key}", Container),
+    "tasks": Call("GET", "/api/tasks/{key}", Task),
 }
 FIRST_PAGE = 20
 PAGE_BYTES = 4 << 20

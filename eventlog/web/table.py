@@ -22,6 +22,7 @@ from eventlog.web import (
     sessions,
     settings,
     statistics,
+    tasks,
     workspaces,
 )
 from eventlog.web.operation import Operation
@@ -69,6 +70,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *imports.OPERATIONS,
     *contests.OPERATIONS,
     *settings.OPERATIONS,
+    *tasks.OPERATIONS,
     *statistics.OPERATIONS,
     *projections.OPERATIONS,
     Operation("GET", "/api/openapi.json", openapi_document, cached=False),

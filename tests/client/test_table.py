@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from eventlog.client import executions, jobs, projections, reader, repositories, sessions, store
+from eventlog.client import executions, jobs, projections, reader, repositories, sessions, store, tasks
 from eventlog.client.calls import Call
 from eventlog.client.executions import (
     RemoteContainers,
@@ -28,6 +28,7 @@ from eventlog.client.repositories import (
     RemoteWorkers,
 )
 from eventlog.client.sessions import RemoteSessions, RemoteWorkspaces
+from eventlog.client.tasks import RemoteTasks
 from eventlog.web.operation import Operation
 from eventlog.web.table import OPERATIONS
 
@@ -35,6 +36,7 @@ REPOSITORIES = (
     RemoteRuns, RemoteProjects, RemoteJobs, RemoteQueues, RemoteWorkers, RemoteSchedules, RemoteStatistics,
     RemoteWorkspaces, RemoteSessions,
     RemoteExecutions, RemoteContests, RemoteProblems, RemoteSettings, RemoteContainers,
+    RemoteWorkspaces, RemoteSessions, RemoteTasks,
 )  # fmt: skip
 METHODS = [
     pytest.param(cls, name, call, id=f"{cls.__name__}.{name}")
@@ -44,6 +46,7 @@ METHODS = [
 OTHERS = [
     pytest.param(call, id=f"{call.method} {call.path}")
     for module in (executions, jobs, projections, reader, repositories, sessions, store)
+    for module in (jobs, projections, reader, repositories, sessions, store, tasks)
     for call in vars(module).values()
     if isinstance(call, Call)
 ]

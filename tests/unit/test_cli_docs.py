@@ -93,6 +93,7 @@ READS = {
     *("projections list", "projections status", "projections diff", "projections explain", "projections verify"),
     *("db status", "db check", "config show", "stats jobs"),
     *("jobs list", "jobs history", "jobs show", "jobs explain", "jobs queues", "jobs workers", "jobs watch"),
+    *("tasks list", "tasks show", "tasks history"),
     *("executions list", "executions show", "contests list", "contests show", "problems list", "problems show"),
     *("settings list", "settings get", "settings history", "containers list", "containers show", "stats executions"),
     "jobs check",
@@ -100,6 +101,7 @@ READS = {
     *("sessions messages", "sessions tools", "sessions llm-calls"),
 }
 QUERIES = {
+    *("tasks list", "tasks show", "tasks history"),
     *("executions list", "executions show", "contests list", "contests show", "problems list", "problems show"),
     *("settings list", "settings get", "settings history", "containers list", "containers show", "stats executions"),
     *("runs list", "runs show", "runs compare", "projects list", "projects show", "stats runs"),

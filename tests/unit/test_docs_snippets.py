@@ -31,6 +31,7 @@ PAGES = (
     "docs/jobs.md",
     "docs/sessions.md",
     "docs/executions.md",
+    "docs/tasks.md",
     "docs/operations.md",
     "docs/configuration.md",
     "docs/postgresql.md",

@@ -22,6 +22,7 @@ from eventlog.repositories.runs import RunsRepository
 from eventlog.repositories.sessions import SessionsRepository
 from eventlog.repositories.settings import SettingsRepository
 from eventlog.repositories.statistics import StatisticsRepository
+from eventlog.repositories.tasks import TasksRepository
 from eventlog.repositories.workers import WorkersRepository
 from eventlog.repositories.workspaces import WorkspacesRepository
 from eventlog.web import (
@@ -35,6 +36,7 @@ from eventlog.web import (
     sessions,
     settings,
     statistics,
+    tasks,
     workspaces,
 )
 from eventlog.web.operation import Query
@@ -68,6 +70,8 @@ DOC: dict[str, Any] = json.loads(DOCUMENT)
         (settings.SettingsQuery, SettingsRepository.find_all),
         (events.Selected, EventLog.read),
         (workspaces.WorkspacesQuery, WorkspacesRepository.list),
+        (tasks.TasksQuery, TasksRepository.list),
+        (tasks.TasksCounted, TasksRepository.count),
         (sessions.SessionsQuery, SessionsRepository.list),
         (sessions.SessionsCounted, SessionsRepository.count),
     ],

@@ -93,6 +93,7 @@ EXECUTIONS = {
     **{name: has(name) for name in ("problem_name", "problem_id", "contest_id", "container_id", "language", "status")},
     "text": holds("problem_name", "command"),
 }
+TASKS = {name: has(name) for name in ("status", "user", "task_source", "owner", "repo")}
 CURSORS: dict[str, Finds] = {
     "before": lambda row, text: row["job_id"] < text,
     "after": lambda row, text: row["job_id"] > text,
@@ -125,6 +126,8 @@ FINDS: dict[str, dict[str, Finds]] = {
         "name": has("name"),
         "text": holds("problem_id", "name", "url"),
     },
+    "list_tasks": TASKS,
+    "count_tasks": TASKS,
     "list_settings": {"prefix": lambda row, text: row["name"].startswith(text), "text": holds("name")},
     # parts of paths
     "list_job_attempts": {"job_id": has("job_id")},
@@ -144,6 +147,8 @@ REFUSES = {
     "job_statistics": {"tz"},
     "execution_statistics": {"tz"},
     "get_execution": {"id"},
+    "get_task": {"uuid"},
+    "list_task_events": {"uuid"},
     "diff_projections": {"first", "last", "names"},
     "verify_projections": {"names"},
     "explain_row": {"key", "table"},
@@ -156,6 +161,7 @@ REFUSES = {
 }
 PAGED = (
     "events", "runs", "jobs", "workers", "projects", "executions", "containers", "contests", "problems", "settings",
+    "tasks",
 )  # fmt: skip
 STATISTICS = ("run_statistics", "job_statistics", "execution_statistics")
 ENDLESS = "follow_events"
@@ -177,7 +183,7 @@ class Planted:
         self.parts = {
             "run_id": str(self.run_id), "job_id": job_id, "kind": "output", "name": "x", "table": "runs",
             "stream": "x", "key": "x", "queue": "x", "worker_id": "x", "schedule": "x", "project_id": "x",
-            "id": "x", "container_id": "x", "contest_id": "x", "problem_id": "x",
+            "id": "x", "container_id": "x", "contest_id": "x", "problem_id": "x", "uuid": "x",
         }  # fmt: skip
         of_run = {name: f"/api/runs/{self.run_id}/{name}" for name in ("metrics", "artifacts")}
         paged = {name: f"/api/{name}?limit=1000" for name in PAGED}
@@ -242,6 +248,9 @@ def _plant(log: Log, texts: list[str]) -> int:
         log.containers.create(name, container_id=name, name=name)
         log.executions.start(name, name, problem_id=name, contest_id=name, container_id=name, command=name)
         log.executions.save(ExecutionHistory(problem_name=name, language=name, status=name))
+        log.tasks.create(
+            task_source=name, owner=name, repo=name, task_type=name, task_id=name, status=name, user=name
+        )  # fmt: skip
     log.workers.start(WorkerStarted(host="h", pid=1, kinds=("x",), lease_us=DAY_US))
     return run_id
 
