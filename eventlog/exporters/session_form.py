@@ -85,6 +85,15 @@ def split(value: Mapping[str, Any], names: Names) -> tuple[dict[str, Any], dict[
     return known, {name: item for name, item in value.items() if item is not None and name not in used}
 
 
+_SIGNS = frozenset(("instances", "chatMessages", "workspacePath", "workspaceHash", "task", "title"))
+
+
+def is_session(value: Mapping[str, Any]) -> bool:
+    """Whether an object is a session: it says what only sessions say, or has a status and a time."""
+    known, _ = split(value, SESSION)
+    return bool(_SIGNS & known.keys() or ("status" in known and SESSION.times & known.keys()))
+
+
 def moment(value: Any) -> int | None:
     """A time as µs since the epoch, UTC; None for what is none."""
     if isinstance(value, str):

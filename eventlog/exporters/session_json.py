@@ -27,7 +27,8 @@ from eventlog.events.sessions import (
     SessionStatusChanged,
     SessionUpdated,
 )
-from eventlog.exporters.session_form import INSTANCE, MESSAGE, RESERVED, SESSION, Spelling, iso, spelt
+from eventlog.exporters.session_form import INSTANCE, MESSAGE, RESERVED, SESSION, Spelling, canonical, iso, spelt
+from eventlog.redaction.shown import masked_value
 from eventlog.store.base import Record
 from projections.sessions import Instance, Session, evolve, evolve_instance
 from projections.sessions import projections as _sessions
@@ -113,7 +114,7 @@ class Told:
             "content": self._content(event),
             "timestamp": iso(record.occurred_at),
         }
-        shown = _with_kept(made, kept, self._blobs)
+        shown = masked(_with_kept(made, kept, self._blobs))
         self.parents[event.message_id] = event.parent_id
         self.last_said_at = max(self.last_said_at, record.occurred_at)
         if (first := kept.get("replaces")) is not None:
@@ -183,7 +184,7 @@ class Told:
             "endTime": self.ended[instance_id],
             "output": self._output(metadata) if row.output is None else row.output,
         }
-        return spelt(_with_rest(_with_kept(made, kept, self._blobs), metadata), INSTANCE, spelling)
+        return spelt(masked(_with_rest(_with_kept(made, kept, self._blobs), metadata)), INSTANCE, spelling)
 
     def document(self, workspace_path: str | None, spelling: Spelling = "camelCase") -> dict[str, Any] | None:
         """The session; None for one that never was, or was deleted."""
@@ -209,7 +210,7 @@ class Told:
             "instances": [self.instance(one, spelling) for one in self.instances],
             "chatMessages": self.said(spelling),
         }
-        return spelt(_with_rest(_with_kept(made, kept, self._blobs), metadata), SESSION, spelling)
+        return spelt(masked(_with_rest(_with_kept(made, kept, self._blobs), metadata)), SESSION, spelling)
 
 
 def told(records: Iterable[Record], blobs: Blobs | None = None) -> Told:
@@ -217,6 +218,29 @@ def told(records: Iterable[Record], blobs: Blobs | None = None) -> Told:
     made = Told(blobs)
     for record in records:
         made.take(record)
+    return made
+
+
+_PLAIN = frozenset((
+    "id", "type", "status", "role", "timestamp", "workspacePath", "workspaceHash", "createdAt", "updatedAt",
+    "completedAt", "startTime", "endTime", "worktreePath", "branch", "baseCommit", "agentName",
+))  # fmt: skip
+_PARTS = ("instances", "chatMessages")
+
+
+def masked(value: dict[str, Any]) -> dict[str, Any]:
+    """An object with its secrets masked in whatever was said in it; its parts are masked by themselves."""
+    return {
+        name: item if name in _PLAIN or name in _PARTS else masked_value(item, name) for name, item in value.items()
+    }
+
+
+def comparable(document: dict[str, Any]) -> dict[str, Any]:
+    """A session from a file as it is compared with one of the log: canonical, its secrets masked."""
+    made = masked(canonical(document))
+    for name in _PARTS:
+        if isinstance(items := made.get(name), list):
+            made[name] = [masked(one) if isinstance(one, dict) else one for one in items]
     return made
 
 

@@ -465,11 +465,6 @@ class Intake:
 
     # content
 
-    @property
-    def blobs(self) -> Blobs | None:
-        """Where content is kept that is too big for an event."""
-        return self._blobs
-
     def text(self, text: str, *, of: str = "text") -> AnyPart:
         """A text part, masked; a blob where it is too big."""
         clean = self.masker.text(text)

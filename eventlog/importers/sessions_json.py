@@ -37,16 +37,15 @@ from eventlog.exporters.session_form import (
     canonical,
     canonical_part,
     digest,
+    is_session,
     iso,
     latest_of,
     moment,
     split,
 )
-from eventlog.exporters.session_json import ENDED, Told, told
-from eventlog.importers.intake import Intake, Native, Wanted, key_of
+from eventlog.exporters.session_json import ENDED, Told, comparable, masked, told
+from eventlog.importers.intake import Cursor, Intake, Native, Wanted, key_of
 from eventlog.importers.pieces import clean
-from eventlog.store.base import Filter
-from projections.imports import projections as _imports
 from projections.workspaces import projections as _workspaces
 
 MAX_FILE_BYTES = 256 << 20
@@ -55,8 +54,6 @@ _ROLES: dict[str, Role] = {
     "user": "user", "human": "user", "assistant": "assistant", "ai": "assistant", "model": "assistant",
     "agent": "assistant", "bot": "assistant", "system": "system", "tool": "tool", "function": "tool",
 }  # fmt: skip
-_SIGNS = frozenset(("instances", "chatMessages", "workspacePath", "workspaceHash", "task", "title"))
-"""An object that has one of these, or a status and a time, is a session."""
 
 
 class Unfit(Exception):
@@ -77,16 +74,15 @@ class SessionFiles:
     def scan(self, path: Path, intake: Intake) -> Iterator[float]:
         """Add every session of a file; yields how much is done."""
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
-            _quarantine(intake, 0, size, f"the file is larger than {MAX_FILE_BYTES:,} bytes", str(size))
+            intake.quarantine(0, size, f"the file is larger than {MAX_FILE_BYTES:,} bytes", str(size))
             return
         data = path.read_bytes()
         try:
             values = _sessions(data)
         except Unfit as error:
-            _quarantine(intake, 0, len(data), str(error), sha256(data).hexdigest())
+            intake.quarantine(0, len(data), str(error), sha256(data).hexdigest())
             yield 1.0
             return
-        _resolve(intake, 0)
         reader = SessionReader(path, intake)
         for place, value in enumerate(values):
             reader.take(value, place, alone=len(values) == 1)
@@ -118,29 +114,6 @@ def _lenient(data: bytes, problem: str) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError):
         raise Unfit(problem) from None
-
-
-def _quarantine(intake: Intake, place: int, length: int, reason: str, content: str) -> None:
-    """A part that cannot be read: said once, however often it is read."""
-    if _held(intake, place) != content:
-        intake.quarantine(place, length, reason, content)
-
-
-def _resolve(intake: Intake, place: int) -> None:
-    if (row := _row(intake, place)) is not None:
-        intake.resolve(place, "understood", row.length_bytes)
-
-
-def _held(intake: Intake, place: int) -> str | None:
-    return None if (row := _row(intake, place)) is None else row.sha256
-
-
-def _row(intake: Intake, place: int) -> Any:
-    table = _imports[1].table
-    where = [Filter("stream", "=", intake.stream), Filter("offset", "=", place)]
-    with intake.log.reader() as reader:
-        rows = reader.select(table, where)
-    return next((row for row in rows if row.outcome is None), None)
 
 
 class _Doc(NamedTuple):
@@ -180,7 +153,7 @@ class SessionReader:
             doc = self._doc(self._intake.masker.value(clean(value)), alone)
             wanted = self._wanted(doc)
             for one in wanted:
-                self._intake.log.prepare(one.stream, one.events, key=one.key, occurred_at=one.occurred_at)
+                self._intake.batch.log.prepare(one.stream, one.events, key=one.key, occurred_at=one.occurred_at)
             if wanted:
                 self._intake.add(Native(place, length, wanted))
         except Unfit as error:
@@ -189,14 +162,14 @@ class SessionReader:
             self._intake.add(Native(place, length, [Wanted(self._intake.stream, [kept], own, self._mtime)], (), "raw"))
         except (InvalidInput, InvalidEvent, InvalidName) as error:
             reason = f"cannot be stored: {type(error).__name__}"
-            _quarantine(self._intake, place, length, reason, sha256(to_json(clean(value))).hexdigest())
+            self._intake.quarantine(place, length, reason, sha256(to_json(clean(value))).hexdigest())
 
     def _doc(self, value: Any, alone: bool) -> _Doc:
         if not isinstance(value, dict):
             raise Unfit("not an object")
-        known, rest = split(value, SESSION)
-        if not (_SIGNS & known.keys() or ("status" in known and SESSION.times & known.keys())):
+        if not is_session(value):
             raise Unfit("not a session")
+        known, rest = split(value, SESSION)
         session_id = known_id = known.pop("id", self._stem if alone else None)
         if isinstance(session_id, int):
             session_id = str(session_id)
@@ -211,14 +184,17 @@ class SessionReader:
         absent = [*([] if "id" in value or "sessionId" in value or "session_id" in value else ["id"])]
         absent += [name for name in names if name not in known]
         first = created if created is not None else min(earliest, default=self._mtime)
-        whole = canonical({**value, "id": known_id})
+        whole = comparable({**value, "id": known_id})
         return _Doc(session_id, known, rest, absent, first, whole, latest_of(known))
 
     # what it asks for
 
     def _wanted(self, doc: _Doc) -> list[Wanted]:
         stream = f"session-{doc.id}"
-        before = told(self._intake.log.read_stream(stream), self._intake.blobs)
+        if not self._intake.first(key_of("sessions-json", "seen", doc.id)):
+            # Another file, or another part of this one, tells of it, too: what is compared has to be in the log.
+            self._intake.commit(Cursor(0))
+        before = told(self._intake.batch.log.read_stream(stream), self._intake.batch.blobs)
         if before.deleted:
             return []
         path = _workspace_path(self._intake, before)
@@ -226,7 +202,7 @@ class SessionReader:
             return []
         wanted: list[Wanted] = []
         own = key_of("sessions-json", "session", doc.id)
-        is_new = before.session is None and self._intake.first(own)
+        is_new = before.session is None
         if is_new:
             workspace = self._workspace(doc, wanted)
             wanted.append(Wanted(stream, [self._created(doc, workspace)], own, doc.created))
@@ -355,7 +331,7 @@ class SessionReader:
         if row is None or not newer or (doc.latest is not None and doc.latest < row.updated_at):
             return
         old = canonical_part(before.instance(instance_id), INSTANCE)
-        new = canonical_part(given, INSTANCE)
+        new = masked(canonical_part(given, INSTANCE))
         if old == new:
             return
         told_event: Event = event
@@ -420,7 +396,7 @@ class SessionReader:
                 parent = parent if beside else message_id
                 last = max(last, at)
             elif newer and message_id in held:
-                new = canonical_part(given, MESSAGE)
+                new = masked(canonical_part(given, MESSAGE))
                 if new != canonical_part(held[message_id], MESSAGE):
                     # The file has it in another form now, which takes the place of the one that was told.
                     extra = {"replaces": message_id, **extra}
@@ -478,7 +454,7 @@ class SessionReader:
 def _workspace_path(intake: Intake, before: Told) -> str | None:
     if before.session is None or (workspace_id := before.session.workspace_id) is None:
         return None
-    with intake.log.reader() as reader:
+    with intake.batch.log.reader() as reader:
         row = reader.load(_workspaces[0].table, [(workspace_id,)]).get((workspace_id,))
     return None if row is None else row.path
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,16 @@ def test_what_the_log_began_is_known_in_a_file(log: Log, tmp_path: Path) -> None
     assert log.head() == head
 
 
+def test_two_files_of_one_session_in_one_import(log: Log, tmp_path: Path) -> None:
+    newer = {**FULL, "status": "reopened", "updatedAt": "2025-02-01T00:00:00Z", "completedAt": None}
+    for number, given in enumerate((FULL, newer, FULL)):
+        os.utime(written(tmp_path / "in" / f"{number}.json", given), (1e9 + number, 1e9 + number))
+    bring(log, tmp_path / "in")
+    assert log.sessions.get("s-1").status == "reopened"
+    assert differences(canonical(newer), canonical(out(log, "s-1"))) == []
+    assert log.sessions.get("s-1").message_count == 4
+
+
 def test_a_list_in_one_file(log: Log, tmp_path: Path) -> None:
     many = [{"id": f"s{n}", "task": f"t{n}", "createdAt": T0 // 1000 + n} for n in range(600)]
     path = written(
@@ -231,7 +242,7 @@ def test_a_file_that_cannot_be_read_stops_no_other_and_can_be_repaired(
     written(bad, {"id": "bad", "task": "now it is well"})
     assert not bring(log, tmp_path / "in").partial
     assert log.sessions.get("bad").title == "now it is well"
-    assert [row["outcome"] for row in log.projections.rows("import_quarantine")] == ["understood"]
+    assert [row["outcome"] for row in log.projections.rows("import_quarantine")] == ["gone"]
     assert log.projections.verify() == []
 
 
