@@ -13,7 +13,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -77,8 +77,8 @@ class Foreign:
         rows = self._fetch(f"SELECT max({number}) FROM {_quoted(table)} NOT INDEXED", (), 1)
         return rows[0][0] or 0 if rows else 0
 
-    def rows(self, table: str, after: int = 0) -> Iterator[Row]:
-        """The rows of a table after a row number (0: those with a number of 1 and more), in the order of their numbers.
+    def rows(self, table: str, after: int = -(2**63)) -> Iterator[Row]:
+        """The rows of a table after a row number, in the order of their numbers.
 
         Between pages the database is free for its own program. Raises SourceFailed where it cannot be read any further.
         """
@@ -114,6 +114,29 @@ class Foreign:
     def get(self, table: str, number: int) -> Row | None:
         """A row by its number, or None."""
         return self._one(table, number, self.columns[table])
+
+    def by(self, table: str, column: str) -> Callable[[Any], list[Row]]:
+        """A function that gives the rows with a value in a column, in their order; none where there is no such table.
+
+        Without an index on the column it holds the number of each row in memory.
+        """
+        if table not in self.columns:
+            return lambda value: []
+        if self._is_indexed(table, column):
+            return lambda value: self.find(table, column, value)
+        numbers: dict[Any, list[int]] = {}
+        for row in self.rows(table):
+            numbers.setdefault(row.values[column], []).append(row.number)
+        return lambda value: [row for number in numbers.get(value, ()) if (row := self.get(table, number)) is not None]
+
+    def _is_indexed(self, table: str, column: str) -> bool:
+        for index in self._fetch(f"PRAGMA index_list({_quoted(table)})", (), 1000):
+            if index[4]:
+                continue  # of some rows only
+            first = self._fetch(f"PRAGMA index_info({_quoted(index[1])})", (), 1)
+            if first and first[0][2] == column:
+                return True
+        return False
 
     def close(self) -> None:
         """Close it."""

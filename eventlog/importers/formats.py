@@ -14,6 +14,7 @@ FORMATS = {
     "claude": ("claude:ClaudeTranscripts", "Claude Code's transcripts (~/.claude/projects)."),
     "sessions-json": ("sessions_json:SessionFiles", "Sessions as JSON files, one a file or a list in one."),
     "codex": ("codex:CodexRollouts", "Codex's rollouts (~/.codex/sessions)."),
+    "llm": ("llm:LlmLogs", "The logs of the program llm (logs.db, of every version)."),
 }
 
 
