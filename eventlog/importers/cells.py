@@ -17,7 +17,7 @@ from eventlog.codec import to_json
 from eventlog.errors import ArtifactError, InvalidEvent, InvalidInput
 from eventlog.importers.foreign import Foreign, Row
 from eventlog.importers.intake import Intake, Native, Wanted, key_of
-from eventlog.importers.pieces import _clean as clean
+from eventlog.importers.pieces import clean
 
 TABLE_BITS = 44
 """An offset in a database is the number of the table, and so many bits of a row's number."""
@@ -60,7 +60,7 @@ class Scan:
     def _one(self, table: str, row: Row, make: Make) -> None:
         offset = self.offset(table, row)
         if row.too_big:
-            self.intake.quarantine(offset, row.size, f"{table}: a value of {row.too_big[0]} is too long to be read")
+            self._quarantine(offset, row, f"{table}: a value of {row.too_big[0]} is too long to be read")
             return
         try:
             try:
@@ -70,10 +70,14 @@ class Scan:
             except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
                 native = self.raw(table, row)
         except (InvalidInput, InvalidEvent, ArtifactError, RecursionError) as error:
-            self.intake.quarantine(offset, row.size, f"{table}: cannot be stored: {type(error).__name__}")
+            self._quarantine(offset, row, f"{table}: cannot be stored: {type(error).__name__}")
             return
         if native is not None:
             self.intake.add(native._replace(offset=offset, length=row.size))
+
+    def _quarantine(self, offset: int, row: Row, reason: str) -> None:
+        digest = sha256(repr(sorted(row.values.items())).encode("utf-8", "replace")).hexdigest()
+        self.intake.quarantine(offset, row.size, reason, digest)
 
     def raw(self, table: str, row: Row) -> Native:
         """A row as it is, in the stream of the source."""

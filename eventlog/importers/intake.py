@@ -32,6 +32,7 @@ from eventlog.events.agents import (
 from eventlog.events.imports import QuarantineResolved, RecordQuarantined, SourceAdvanced
 from eventlog.events.sessions import SessionLinked
 from eventlog.importers.masking import Masker
+from eventlog.importers.numbers import Numbers, RunOf
 from eventlog.log import EventLog, Tx
 from eventlog.projection.manager import Projections
 from eventlog.store.base import Filter
@@ -53,12 +54,13 @@ def key_of(*native: object) -> str:
 
 
 class Wanted(NamedTuple):
-    """An append that a record asks for."""
+    """An append that a record asks for. ``fresh``: only where its stream has no events yet."""
 
-    stream: str
+    stream: str | RunOf
     events: Sequence[Event]
     key: str
     occurred_at: int | None = None
+    fresh: bool = False
 
 
 class Call(NamedTuple):
@@ -260,14 +262,14 @@ class Batch:
 
     def _prepared(self, wanted: Wanted) -> Prepared:
         at = _time(wanted.occurred_at)
+        # The stream of a run is not known before the transaction.
+        stream = wanted.stream if isinstance(wanted.stream, str) else "run-0"
         try:
-            return self.log.prepare(wanted.stream, wanted.events, key=wanted.key, occurred_at=at)
+            return self.log.prepare(stream, wanted.events, key=wanted.key, occurred_at=at)
         except EventTooLarge:
             whole = to_json([{"type": event_type(type(event)), "event": event} for event in wanted.events])
             blob = self.blob(whole, of="json", mime_type="application/json")
-            return self.log.prepare(
-                wanted.stream, RecordKept(kind="too large", blob=blob), key=wanted.key, occurred_at=at
-            )
+            return self.log.prepare(stream, RecordKept(kind="too large", blob=blob), key=wanted.key, occurred_at=at)
 
     def blob(self, content: bytes, *, of: str, mime_type: str | None = None) -> BlobPart:
         """Content that is kept beside the log. Raises InvalidInput where there is no place for it."""
@@ -287,11 +289,12 @@ class Batch:
         seen = set(known)
         # Calls are told at the end of the batch, with the part that has the account which counts.
         told = self._of_calls(tx, calls, known)
+        numbers = Numbers(self.log, tx)
         new: list[Prepared] = []
         counted: list[Counts] = []
         for part, wanted in zip(parts, prepared, strict=True):
             counts = part.counted(seen)
-            mine = _new(wanted, seen)
+            mine = self._placed(tx, numbers, part, _new(wanted, seen))
             mine += self._forks(tx, part, known)
             for native in part.natives:
                 for call in native.calls:
@@ -307,6 +310,24 @@ class Batch:
             tx.append_new(new)
         return counted
 
+    def _placed(self, tx: Tx, numbers: Numbers, part: _Part, new: list[Prepared]) -> list[Prepared]:
+        """New appends of a part with the streams they belong to, without those that only a fresh one should get."""
+        if not any(one.fresh or not isinstance(one.stream, str) for native in part.natives for one in native.wanted):
+            return new
+        asked = {one.key: one for native in reversed(part.natives) for one in reversed(native.wanted)}
+        placed: list[Prepared] = []
+        begun: set[str] = set()
+        for one in new:
+            wanted = asked[one[3]]  # type: ignore[index]
+            if isinstance(wanted.stream, RunOf):
+                one = (numbers.stream(wanted.stream), *one[1:])
+            if wanted.fresh:
+                if one[0] in begun or tx.stream_version(one[0]):
+                    continue
+                begun.add(one[0])
+            placed.append(one)
+        return placed
+
     # forks
 
     def _forks(self, tx: Tx, part: _Part, known: set[str]) -> list[Prepared]:
@@ -315,8 +336,8 @@ class Batch:
         for native in part.natives:
             if native.message_id is None or not native.wanted:
                 continue
-            stream, _, key, at = native.wanted[-1]
-            if stream in self._own:
+            stream, _, key, at, _ = native.wanted[-1]
+            if not isinstance(stream, str) or stream in self._own:
                 continue
             if key in known:
                 self._copied[stream] = (key, native.message_id)
@@ -409,6 +430,8 @@ class Intake:
         """What is to be said of the source with the first batch."""
         self.unreadable = 0
         """How many parts could not be read so far."""
+        self.reason = ""
+        """Why not, of the last of them."""
         self.known_bad: dict[tuple[int, str], int] = {}
         """What could not be read when the source was scanned last: offset and hash, and its length."""
         self._scanning = scanning
@@ -430,6 +453,7 @@ class Intake:
     ) -> None:
         """A part of the source that cannot be read; ``reason`` says nothing of what is in it."""
         self.unreadable += 1
+        self.reason = reason
         if self.known_bad.pop((offset, digest), None) is None:
             event = RecordQuarantined(offset=offset, length_bytes=length, reason=reason, sha256=digest, line=line)
             self._part.quarantined.append((event, blank))

@@ -441,14 +441,20 @@ class _Importing:
         self.intake.known_bad = {(row.offset, row.sha256): row.length_bytes for row in bad}
         cursor = Cursor(self.size, 0, 0)
         for share in form.scan(self.path, self.intake):
+            self._check_strict()
             if self.intake.full:
                 self.intake.commit(cursor)
             if tell is not None:
                 tell(int(share * self.size))
+        self._check_strict()
         self.offset = self.size
         self.intake.resolve_rest()
         self.intake.close_part(Cursor(self.size, self.size, mtime))
         return "imported"
+
+    def _check_strict(self) -> None:
+        if self.options.strict and self.intake.unreadable:
+            raise InvalidInput(f"{_text(self.path)}: {self.intake.reason}")
 
 
 def _tree_size(path: Path) -> tuple[int, int]:

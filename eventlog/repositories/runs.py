@@ -91,7 +91,7 @@ class RunsRepository(Repository):
                 if run_id is None or first.event != event:
                     raise KeyReused(key, first.position)
                 return int(run_id)
-            run_id = _next_number(tx)
+            run_id = next_number(tx)
             tx.append(f"run-{run_id}", event, expect=0, occurred_at=occurred_at, key=key)
             return run_id
 
@@ -396,7 +396,7 @@ def _keyed(tx: Tx, key: str) -> Record | None:
     return None if row is None else Record(*row)
 
 
-def _next_number(tx: Tx) -> int:
+def next_number(tx: Tx) -> int:
     """A number whose stream is free and whose predecessor's is not: doubling steps, then halving ones.
 
     Numbers are given one after the other, so this finds the end of the row in a few look-ups, and a free number always.
