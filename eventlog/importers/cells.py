@@ -69,6 +69,8 @@ class Scan:
                 raise
             except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
                 native = self.raw(table, row)
+            if native is not None:
+                self.intake.check(native.wanted)
         except (InvalidInput, InvalidEvent, ArtifactError, RecursionError) as error:
             self._quarantine(offset, row, f"{table}: cannot be stored: {type(error).__name__}")
             return

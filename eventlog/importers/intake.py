@@ -220,7 +220,7 @@ class Batch:
         self._bytes = self._appends = 0
         natives = [native for part in parts for native in part.natives]
         calls = _fullest(call for native in natives for call in native.calls)
-        prepared = [[self._prepared(one) for native in part.natives for one in native.wanted] for part in parts]
+        prepared = [[self.prepared(one) for native in part.natives for one in native.wanted] for part in parts]
         keys = list(dict.fromkeys([*(one[3] for ones in prepared for one in ones if one[3]), *calls]))
         self._look_for_sidechains(calls)
         if self.dry_run:
@@ -260,7 +260,8 @@ class Batch:
             counted.append(counts)
         return counted
 
-    def _prepared(self, wanted: Wanted) -> Prepared:
+    def prepared(self, wanted: Wanted) -> Prepared:
+        """An append, checked and encoded; what is too large for an event is in a blob."""
         at = _time(wanted.occurred_at)
         # The stream of a run is not known before the transaction.
         stream = wanted.stream if isinstance(wanted.stream, str) else "run-0"
@@ -486,6 +487,11 @@ class Intake:
     def full(self) -> bool:
         """Whether what was added is worth a transaction."""
         return self.batch.full
+
+    def check(self, wanted: Iterable[Wanted]) -> None:
+        """Raises what the log would raise for these appends (InvalidEvent, InvalidName): later it stops the import."""
+        for one in wanted:
+            self.batch.prepared(one)
 
     # content
 

@@ -152,8 +152,7 @@ class SessionReader:
         try:
             doc = self._doc(self._intake.masker.value(clean(value)), alone)
             wanted = self._wanted(doc)
-            for one in wanted:
-                self._intake.batch.log.prepare(one.stream, one.events, key=one.key, occurred_at=one.occurred_at)
+            self._intake.check(wanted)
             if wanted:
                 self._intake.add(Native(place, length, wanted))
         except Unfit as error:
