@@ -27,6 +27,7 @@ from eventlog.repositories.jobs import JobsRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
 from eventlog.repositories.schedules import SchedulesRepository
+from eventlog.repositories.search import SearchRepository
 from eventlog.repositories.sessions import SessionsRepository
 from eventlog.repositories.settings import SettingsRepository
 from eventlog.repositories.statistics import StatisticsRepository
@@ -158,6 +159,11 @@ class Log(EventLog):
         return WorkspacesRepository(self, self.projections)
 
     @cached_property
+    def search(self) -> SearchRepository:
+        """Full-text search over messages, calls of tools, commands and notes."""
+        return SearchRepository(self, self.projections)
+
+    @cached_property
     def sessions(self) -> SessionsRepository:
         """Conversations with agents: what was said, what was called, forks, and worktrees."""
         return SessionsRepository(self, self.projections)
@@ -241,6 +247,7 @@ class Past:
         self.tasks = TasksRepository(source)
         self.workspaces = WorkspacesRepository(source)
         self.sessions = SessionsRepository(source)
+        self.search = SearchRepository(source)
         self.executions = ExecutionsRepository(source)
         self.contests = ContestsRepository(source)
         self.problems = ProblemsRepository(source)

@@ -84,6 +84,11 @@ def _message(event: MessageAdded) -> str:
     return texts[0] if len(texts) == 1 else "\n".join(texts)
 
 
+def _arguments(event: ToolCallStarted) -> str:
+    text = text_of_json(event.arguments)
+    return text if event.blob is None or text else event.blob.head
+
+
 def _result(event: ToolCallFinished) -> str:
     text = text_of_json(event.result)
     return text if event.blob is None or text else event.blob.head
@@ -109,7 +114,7 @@ def _lines(texts: Iterable[str]) -> str:
 
 _TEXTS: dict[type[Any], tuple[str, Callable[[Any], str]]] = {
     MessageAdded: ("message", _message),
-    ToolCallStarted: ("tool_call", lambda event: text_of_json(event.arguments)),
+    ToolCallStarted: ("tool_call", _arguments),
     ToolCallFinished: ("tool_result", _result),
     SummaryAdded: ("summary", lambda event: event.text),
     RunStarted: ("command", lambda event: _lines((event.command, event.note))),

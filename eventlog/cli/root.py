@@ -22,6 +22,7 @@ COMMANDS = {
     "workspaces": ("workspaces:workspaces", "The folders in which agents work."),
     "sessions": ("sessions:sessions", "Conversations with agents: show, fork, export."),
     "tasks": ("tasks:tasks", "The tasks of coding agents."),
+    "search": ("search:search", "Find what was said, called, run and noted by its words."),
     "stats": ("stats:stats", "Counts, success rates and durations."),
     "log": ("log:log", "The events themselves: append, read, verify, export."),
     "tables": ("tables:tables", "The tables as files: CSV, JSON, Parquet."),

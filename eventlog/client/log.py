@@ -38,6 +38,7 @@ from eventlog.client.repositories import (
     RemoteStatistics,
     RemoteWorkers,
 )
+from eventlog.client.search import RemoteSearch
 from eventlog.client.sessions import RemoteSessions, RemoteWorkspaces
 from eventlog.client.store import RemoteStore
 from eventlog.client.tasks import RemoteTasks
@@ -131,6 +132,11 @@ class RemoteLog(EventLog):
     def workspaces(self) -> RemoteWorkspaces:
         """The folders in which agents work."""
         return RemoteWorkspaces(self)
+
+    @cached_property
+    def search(self) -> RemoteSearch:
+        """Full-text search over messages, calls of tools, commands and notes."""
+        return RemoteSearch(self)
 
     @cached_property
     def sessions(self) -> RemoteSessions:
@@ -334,6 +340,7 @@ class RemotePast:
         self.schedules = RemoteSchedules(source)
         self.workspaces = RemoteWorkspaces(source)
         self.sessions = RemoteSessions(source)
+        self.search = RemoteSearch(source)
         self.imports = RemoteImports(source)
         self.executions = RemoteExecutions(source)
         self.contests = RemoteContests(source)

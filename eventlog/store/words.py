@@ -24,10 +24,10 @@ MARK = "\ue000"
 DAY_US = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY, _LAST_DAY = 0, (datetime(2099, 12, 31, tzinfo=UTC) - _EPOCH).days
-_PAIRED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_PAIRED += "\uff66-\uff9f\U00020000-\U0003ffff"
+PAIRED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+PAIRED += "\uff66-\uff9f\U00020000-\U0003ffff"
 _RUN = re.compile(r"[0-9A-Za-z]*[^\x00-\x7f][0-9A-Za-z\x80-\U0010ffff]*")
-_WORD = re.compile(rf"(?P<pairs>[{_PAIRED}]+)|[^\W_{_PAIRED}]+")
+_WORD = re.compile(rf"(?P<pairs>[{PAIRED}]+)|[^\W_{PAIRED}]+")
 _ASCII_WORD = re.compile(r"[0-9A-Za-z]+")
 
 

@@ -27,6 +27,7 @@ from eventlog.client.repositories import (
     RemoteStatistics,
     RemoteWorkers,
 )
+from eventlog.client.search import RemoteSearch
 from eventlog.client.sessions import RemoteSessions, RemoteWorkspaces
 from eventlog.client.tasks import RemoteTasks
 from eventlog.web.operation import Operation
@@ -34,7 +35,7 @@ from eventlog.web.table import OPERATIONS
 
 REPOSITORIES = (
     RemoteRuns, RemoteProjects, RemoteJobs, RemoteQueues, RemoteWorkers, RemoteSchedules, RemoteStatistics,
-    RemoteWorkspaces, RemoteSessions,
+    RemoteWorkspaces, RemoteSessions, RemoteSearch,
     RemoteExecutions, RemoteContests, RemoteProblems, RemoteSettings, RemoteContainers,
     RemoteWorkspaces, RemoteSessions, RemoteTasks,
 )  # fmt: skip

@@ -30,6 +30,7 @@ PAGES = (
     "docs/adding-a-projection.md",
     "docs/jobs.md",
     "docs/sessions.md",
+    "docs/search.md",
     "docs/executions.md",
     "docs/tasks.md",
     "docs/operations.md",
