@@ -16,6 +16,7 @@ from eventlog.errors import InvalidQuery
 from eventlog.events.agents import (
     MessageAdded,
     ReasoningPart,
+    Role,
     SummaryAdded,
     TextPart,
     ToolCallFinished,
