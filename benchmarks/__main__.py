@@ -15,6 +15,7 @@ GROUPS = (
     "listing",
     "startup",
     "jobs",
+    "sessions",
     "web",
     "postgres",
 )

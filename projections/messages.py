@@ -50,7 +50,8 @@ def message(event: MessageAdded, record: Record) -> Message:
     for part in event.parts:
         kind = type(part)
         if kind is TextPart or kind is ReasoningPart:
-            size += len(part.text.encode("utf-8", "replace"))  # type: ignore[union-attr]
+            text = part.text  # type: ignore[union-attr]
+            size += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
         elif kind is BlobPart:
             size += part.size_bytes  # type: ignore[union-attr]
     return Message(

