@@ -82,13 +82,17 @@ class Foreign:
 
         Between pages the database is free for its own program. Raises SourceFailed where it cannot be read any further.
         """
-        columns = self.columns[table]
-        number = self._number_of(table)
-        names = ", ".join(map(_quoted, columns))
-        sql = f"SELECT {number}, {names} FROM {_quoted(table)} NOT INDEXED WHERE {number} > ? ORDER BY {number} LIMIT ?"
+        yield from self._paged(table, f"NOT INDEXED WHERE {self._number_of(table)} > ?", (), after)
+
+    def matching(self, table: str, column: str, value: Any) -> Iterator[Row]:
+        """All rows of a table with a value in a column, which should be indexed, in the order of their numbers."""
+        where = f"WHERE {_quoted(column)} = ? AND {self._number_of(table)} > ?"
+        yield from self._paged(table, where, (value,), -(2**63))
+
+    def _paged(self, table: str, where: str, values: tuple[Any, ...], after: int) -> Iterator[Row]:
         budget = 2 * self._size + PAGE_BYTES
         while True:
-            page = self._page(table, sql, after, columns)
+            page = self._page(table, where, (*values, after))
             for row in page:
                 if row.number <= after or (budget := budget - row.size) < 0:
                     raise _failed(self.path, "SQLITE_CORRUPT")
@@ -152,14 +156,16 @@ class Foreign:
         taken = {name.lower() for name in self.columns[table]}
         return next(name for name in _NUMBER_NAMES if name not in taken)
 
-    def _page(self, table: str, sql: str, after: int, columns: tuple[str, ...]) -> list[Row]:
+    def _page(self, table: str, where: str, values: tuple[Any, ...]) -> list[Row]:
+        columns, number = self.columns[table], self._number_of(table)
+        names = ", ".join(map(_quoted, columns))
+        rest = f"FROM {_quoted(table)} {where} ORDER BY {number} LIMIT ?"
         try:
-            return [_row(one, columns) for one in self._fetch(sql, (after, PAGE_ROWS), PAGE_ROWS)]
+            found = self._fetch(f"SELECT {number}, {names} {rest}", (*values, PAGE_ROWS), PAGE_ROWS)
+            return [_row(one, columns) for one in found]
         except sqlite3.DataError:
             # One of them has a value that is too long: each for itself then, and of that one what can be read.
-            number = self._number_of(table)
-            sql = f"SELECT {number} FROM {_quoted(table)} NOT INDEXED WHERE {number} > ? ORDER BY {number} LIMIT ?"
-            numbers = self._fetch(sql, (after, PAGE_ROWS), PAGE_ROWS)
+            numbers = self._fetch(f"SELECT {number} {rest}", (*values, PAGE_ROWS), PAGE_ROWS)
             made, size = [], 0
             for one in numbers:
                 row = self._one(table, one[0], columns)
