@@ -15,6 +15,7 @@ FORMATS = {
     "sessions-json": ("sessions_json:SessionFiles", "Sessions as JSON files, one a file or a list in one."),
     "codex": ("codex:CodexRollouts", "Codex's rollouts (~/.codex/sessions)."),
     "llm": ("llm:LlmLogs", "The logs of the program llm (logs.db, of every version)."),
+    "opencode": ("opencode:OpencodeStore", "opencode's databases, and its older files (~/.local/share/opencode)."),
 }
 
 
