@@ -9,14 +9,16 @@ from typing import Any
 from eventlog.codec import Codec
 from eventlog.errors import InvalidQuery, ProjectionFailed, ProjectionUnknown
 from eventlog.log import PAGE, EventLog
-from eventlog.projection.fold import Folder
+from eventlog.projection.fold import Folder, no_collection
 from eventlog.projection.kinds import Group, Journal
 from eventlog.projection.machine import Checkpoint, checkpoints, usable
 from eventlog.projection.undo import changes_between
 from eventlog.store.base import Filter, Head, Key, Record, RecordRow, Scratch, Selection, Table, Values
 
 FOLD_FACTOR = 4
-"""Folding a touched stream again costs about this many times what folding an event from the start does."""
+"""Folding a touched stream again costs at most about this many times what folding an event from the start does."""
+MANY_EVENTS = 200_000
+"""Up to so many are undone in memory wherever there are no more of them than from the start: most streams are short."""
 
 
 class PastReader:
@@ -63,10 +65,14 @@ class PastReader:
             return
         elif isinstance(group.root, Journal) and not group.rollups and live.position > self.version:
             self._scratch.cut(group.root.table, self.version)
-        elif abs(live.position - self.version) * FOLD_FACTOR > self.version:
-            self._fold_from_start(group)
+        elif self._is_near(abs(live.position - self.version)):
+            with no_collection():
+                self._overlay(group, live.position)
         else:
-            self._overlay(group, live.position)
+            self._fold_from_start(group)
+
+    def _is_near(self, events: int) -> bool:
+        return events * FOLD_FACTOR <= self.version or events <= min(self.version * 5 // 4, MANY_EVENTS)
 
     def _trusted(self, group: Group) -> bool:
         stored = dict(self._stored)

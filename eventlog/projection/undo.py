@@ -48,7 +48,7 @@ def changes_between(reader: Reader, codec: Codec, group: Group, first: int, last
     root = group.root
     if isinstance(root, Journal):
         return _journal_changes(root, touched)
-    return _entity_changes(reader, codec, root, touched, first, last)
+    return _entity_changes(reader, codec, root, touched, first)
 
 
 def _journal_changes(journal: Journal[Any], touched: list[Item]) -> Changes:
@@ -58,17 +58,14 @@ def _journal_changes(journal: Journal[Any], touched: list[Item]) -> Changes:
     return Changes(changes, {key: [int(key[0])] for key in changes})
 
 
-def _entity_changes(
-    reader: Reader, codec: Codec, entity: Entity[Any], touched: list[Item], first: int, last: int
-) -> Changes:
+def _entity_changes(reader: Reader, codec: Codec, entity: Entity[Any], touched: list[Item], first: int) -> Changes:
     keys = key_map(entity, touched)
     streams = [stream for stream, key in keys.items() if key is not None]
-    items = decode(codec, reader.records_of(streams, last, entity.tags))
-    border = next((index for index, (record, _) in enumerate(items) if record.position > first), len(items))
+    earlier = decode(codec, reader.records_of(streams, first, entity.tags))
     rows: dict[Any, Any] = {}
-    _stop(entity.name, evolve_all(entity, items[:border], keys, rows))
+    _stop(entity.name, evolve_all(entity, earlier, keys, rows))
     before = dict(rows)
-    _stop(entity.name, evolve_all(entity, items[border:], keys, rows))
+    _stop(entity.name, evolve_all(entity, touched, keys, rows))
     positions: dict[Key, list[int]] = {}
     pairs: dict[Key, Change] = {}
     for record, event in touched:
