@@ -16,6 +16,7 @@ GROUPS = (
     "startup",
     "jobs",
     "sessions",
+    "tokens",
     "web",
     "postgres",
 )

@@ -41,6 +41,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     listed_runs: int
     finished_jobs: int
     """Jobs that ended, in the log in which others live."""
+    llm_calls: int
+    """Calls of language models, over 90 days."""
     queries: int
     starts: int
 
@@ -58,6 +60,7 @@ SIZES = {
         long_log_events=0,
         listed_runs=1_000,
         finished_jobs=2_000,
+        llm_calls=5_000,
         queries=5,
         starts=3,
     ),
@@ -73,6 +76,7 @@ SIZES = {
         long_log_events=0,
         listed_runs=20_000,
         finished_jobs=100_000,
+        llm_calls=60_000,
         queries=15,
         starts=10,
     ),
@@ -88,6 +92,7 @@ SIZES = {
         long_log_events=5_000_000,
         listed_runs=100_000,
         finished_jobs=1_000_000,
+        llm_calls=300_000,
         queries=25,
         starts=20,
     ),

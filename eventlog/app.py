@@ -24,6 +24,7 @@ from eventlog.repositories.contests import ContestsRepository, ProblemsRepositor
 from eventlog.repositories.executions import ExecutionsRepository
 from eventlog.repositories.imports import ImportsRepository
 from eventlog.repositories.jobs import JobsRepository
+from eventlog.repositories.prices import PricesRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
 from eventlog.repositories.schedules import SchedulesRepository
@@ -215,6 +216,11 @@ class Log(EventLog):
         return StatisticsRepository(self, self.projections)
 
     @cached_property
+    def prices(self) -> PricesRepository:
+        """What tokens cost."""
+        return PricesRepository(self, self.projections)
+
+    @cached_property
     def aio(self) -> AsyncLog:
         """The log for asyncio."""
         from eventlog.aio import AsyncLog  # asyncio is slow to import, and few programs that record need it
@@ -254,6 +260,7 @@ class Past:
         self.settings = SettingsRepository(source)
         self.containers = ContainersRepository(source)
         self.statistics = StatisticsRepository(source)
+        self.prices = PricesRepository(source)
 
 
 def open(

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from eventlog.events.base import Int64
 from eventlog.events.jobs import JobStatus
+from eventlog.events.prices import LongContext, ModelPrice, Rates
 from eventlog.events.runs import FinalStatus, RunStatus, Scalar
 from eventlog.repositories.job_rules import Rung
 from eventlog.repositories.jobs import LEASE_US, NewJob
@@ -602,6 +603,31 @@ class NewSchedule(_Body, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     options: dict[str, Any] = {}
     by: str = "api"
+
+
+# prices
+
+
+class NewCatalog(_Body, frozen=True, kw_only=True):
+    """A price list: see `PricesRepository.load_catalog`. Rates are pico-USD a token."""
+
+    name: str
+    prices: Annotated[list[ModelPrice], Meta(max_length=100_000)]
+    digest: str
+    source: str
+    effective: Position | str = 0
+    skipped: dict[str, Count] | None = None
+
+
+class NewPrice(_Body, frozen=True, kw_only=True):
+    """A price set by hand: see `PricesRepository.set`. Rates are pico-USD a token."""
+
+    model: str
+    rates: Rates
+    tiers: Annotated[list[LongContext], Meta(max_length=10)] = []
+    effective: Position | str = 0
+    provider: str | None = None
+    reason: str = ""
 
 
 # projections

@@ -63,6 +63,7 @@ class ToolDuration(Row, frozen=True):
     name: str
     workspace_id: str
     agent: str
+    outcome: str
     bin: int
     calls: int
 
@@ -129,11 +130,11 @@ def usage(call: ToolCall) -> Iterable[tuple[tuple[str, int, str, str, str, str],
     return [(("hour", at - at % HOUR_US, *rest), numbers), (("day", at - at % DAY_US, *rest), numbers)]
 
 
-def durations(call: ToolCall) -> Iterable[tuple[tuple[str, int, str, str, str, int], tuple[int]]]:
+def durations(call: ToolCall) -> Iterable[tuple[tuple[str, int, str, str, str, str, int], tuple[int]]]:
     """What a call adds to the histogram of durations: nothing while it has none."""
     if call.duration_us is None:
         return []
-    rest = (call.name, call.workspace_id or "", call.agent or "", bin_of(call.duration_us))
+    rest = (call.name, call.workspace_id or "", call.agent or "", call.outcome or "", bin_of(call.duration_us))
     at = call.started_at
     return [(("hour", at - at % HOUR_US, *rest), (1,)), (("day", at - at % DAY_US, *rest), (1,))]
 

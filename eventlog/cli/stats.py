@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
+from eventlog.cli.lazy import LazyGroup
 from eventlog.cli.options import as_of_option, asked, view_options
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import show_duration, time_option
@@ -19,12 +20,23 @@ STEP_US = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 86_400_000_
 PLOT_WIDTH = 90
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    package="eventlog.cli",
+    table={
+        "runs": ("stats:runs", "Count runs: how many, how many succeeded, how long they took."),
+        "jobs": ("stats:jobs", "Count jobs: how many, how they ended, how long they waited and ran."),
+        "executions": ("stats:executions", "Count executions: how many, with which verdicts, how long they took."),
+        "tokens": ("stats_usage:tokens", "Count the tokens of language models, and what they cost."),
+        "cost": ("stats_usage:cost", "What language models cost, and on what grounds that is said."),
+        "tools": ("stats_usage:tools", "Count calls of tools: how they ended, how long they took."),
+    },
+)
 def stats() -> None:
-    """Counts, success rates and durations."""
+    """Counts, success rates, durations, tokens and costs."""
 
 
-@stats.command()
+@click.command()
 @click.option("--by", type=click.Choice(BUCKETS), help="One line for each of these.")
 @click.option("--since", metavar="TIME", help="Only runs started at or after this: 28d, 2h, yesterday, 2026-11-21.")
 @click.option("--until", metavar="TIME", help="Only runs started before this.")
@@ -69,7 +81,7 @@ def runs(
     _show(view, rows, columns, by, "runs", "success")
 
 
-@stats.command()
+@click.command()
 @click.option("--by", type=click.Choice(JOB_BUCKETS), help="One line for each of these.")
 @click.option("--since", metavar="TIME", help="Only jobs enqueued at or after this: 28d, 2h, yesterday, 2026-11-21.")
 @click.option("--until", metavar="TIME", help="Only jobs enqueued before this.")
@@ -117,7 +129,7 @@ def jobs(
     _show(view, rows, columns, by, "jobs", "completed")
 
 
-@stats.command()
+@click.command()
 @click.option("--by", type=click.Choice(EXECUTION_BUCKETS), help="One line for each of these.")
 @click.option("--since", metavar="TIME", help="Only those started at or after this: 28d, 2h, yesterday, 2026-11-21.")
 @click.option("--until", metavar="TIME", help="Only those started before this.")
@@ -179,7 +191,13 @@ def _show(view: View, rows: Sequence[Any], columns: list[Column], by: str | None
         ]
     view.rows(rows, columns, empty=f"no {what}")
     if by in STEP_US and not view.is_json and len(rows) > 1:
-        _plot(view, rows, by, what, good)
+        plot(
+            view,
+            rows,
+            by,
+            f"{what} per {by}",
+            {"all": lambda row: getattr(row, what), good: lambda row: getattr(row, good)},
+        )
 
 
 def _rate(row: Any) -> str:
@@ -196,24 +214,23 @@ def _count(name: str, *, optional: bool = False) -> Column:
     return Column(name, text, right=True, optional=optional)
 
 
-def _plot(view: View, rows: Sequence[Any], by: str, what: str, good: str) -> None:
-    """How many there were over time in one line, buckets without any as gaps."""
+def plot(view: View, rows: Sequence[Any], by: str, title: str, lines: dict[str, Callable[[Any], int]]) -> None:
+    """The course of some numbers over time, a line for each; buckets without any are gaps."""
     from eventlog.cli.plot import sparkline
 
-    starts = {row.bucket_start: row for row in rows if row.bucket_start is not None}
+    starts = {row.bucket_start for row in rows if row.bucket_start is not None}
     if len(starts) < 2:
         return
     first, last, step = min(starts), max(starts), STEP_US[by]
     slots = (last - first) // step + 1
     if slots > PLOT_WIDTH:
         first, slots = last - (PLOT_WIDTH - 1) * step, PLOT_WIDTH
-    counts, successes = [0] * slots, [0] * slots
-    for start, row in starts.items():
-        slot = round((start - first) / step)  # a day may be 23 or 25 hours long
-        if 0 <= slot < slots:
-            counts[slot] += getattr(row, what)
-            successes[slot] += getattr(row, good)
-    view.say(f"\n{what} per {by}, {view.time(first)[:16]} to {view.time(last)[:16]}")
-    width = max(len("all"), len(good))
-    view.say(f"  {'all':<{width}}  {sparkline(counts)}  at most {max(counts)}")
-    view.say(f"  {good:<{width}}  {sparkline(successes)}  at most {max(successes)}")
+    view.say(f"\n{title}, {view.time(first)[:16]} to {view.time(last)[:16]}")
+    width = max(map(len, lines))
+    for label, number in lines.items():
+        counts = [0] * slots
+        for row in rows:
+            slot = round((row.bucket_start - first) / step)  # a day may be 23 or 25 hours long
+            if 0 <= slot < slots:
+                counts[slot] += number(row)
+        view.say(f"  {label:<{width}}  {sparkline(counts)}  at most {max(counts):,}")

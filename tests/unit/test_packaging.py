@@ -52,7 +52,7 @@ def test_migrations_travel_inside_eventlog(names: list[str]) -> None:
 
 def test_no_test_or_benchmark_and_no_rubbish_is_shipped(names: list[str]) -> None:
     kinds = {Path(name).suffix for name in names if name.split("/")[0] in ("eventlog", "projections")}
-    assert kinds - {".pyc"} <= {".py", ".typed", ".sql"}
+    assert kinds - {".pyc"} <= {".py", ".typed", ".sql", ".json"}
 
 
 def test_the_entry_points_name_tuples_of_projections() -> None:

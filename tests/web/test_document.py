@@ -17,6 +17,7 @@ from eventlog.repositories.containers import ContainersRepository
 from eventlog.repositories.contests import ContestsRepository, ProblemsRepository
 from eventlog.repositories.executions import ExecutionsRepository
 from eventlog.repositories.jobs import JobsRepository
+from eventlog.repositories.prices import PricesRepository
 from eventlog.repositories.projects import ProjectsRepository
 from eventlog.repositories.runs import RunsRepository
 from eventlog.repositories.sessions import SessionsRepository
@@ -30,6 +31,7 @@ from eventlog.web import (
     events,
     executions,
     jobs,
+    prices,
     projects,
     queues,
     runs,
@@ -68,6 +70,13 @@ DOC: dict[str, Any] = json.loads(DOCUMENT)
         (contests.ContestsQuery, ContestsRepository.find_all),
         (contests.ProblemsQuery, ProblemsRepository.find_all),
         (settings.SettingsQuery, SettingsRepository.find_all),
+        (statistics.TokensQuery, StatisticsRepository.tokens),
+        (statistics.TokensQuery, StatisticsRepository.cost),
+        (statistics.CostComparisonQuery, StatisticsRepository.compare_cost),
+        (statistics.ToolsQuery, StatisticsRepository.tools),
+        (prices.PricesQuery, PricesRepository.list),
+        (prices.ModelQuery, PricesRepository.explain),
+        (prices.UnsetQuery, PricesRepository.unset),
         (events.Selected, EventLog.read),
         (workspaces.WorkspacesQuery, WorkspacesRepository.list),
         (tasks.TasksQuery, TasksRepository.list),
@@ -122,6 +131,7 @@ def test_every_read_that_can_travel_in_time_says_so() -> None:
     assert present == {
         "/api/events/stream", "/api/keys/{key}", "/api/workers/silences", "/api/projections", "/api/projections/diff",
         "/api/projections/verify", "/api/projections/{table}/explain", "/api/openapi.json",
+        "/api/statistics/cost/compare",
         "/api/runs/{run_id}/artifacts/{kind}/{name}",
         "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
