@@ -18,6 +18,7 @@ GROUPS = (
     "sessions",
     "tokens",
     "web",
+    "imports",
     "postgres",
 )
 

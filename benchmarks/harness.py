@@ -45,6 +45,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Calls of language models, over 90 days."""
     queries: int
     starts: int
+    import_bytes: int
+    """Transcripts that are imported."""
 
 
 SIZES = {
@@ -63,6 +65,7 @@ SIZES = {
         llm_calls=5_000,
         queries=5,
         starts=3,
+        import_bytes=2_000_000,
     ),
     "small": Size(
         name="small",
@@ -79,6 +82,7 @@ SIZES = {
         llm_calls=60_000,
         queries=15,
         starts=10,
+        import_bytes=60_000_000,
     ),
     "full": Size(
         name="full",
@@ -95,6 +99,7 @@ SIZES = {
         llm_calls=300_000,
         queries=25,
         starts=20,
+        import_bytes=1_000_000_000,
     ),
 }
 

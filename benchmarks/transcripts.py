@@ -9,9 +9,7 @@ import re
 from hashlib import sha256
 from pathlib import Path
 
-_IDS = re.compile(
-    rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?:msg|req|toolu)_[A-Za-z0-9]{8,}"
-)
+_IDS = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?:msg|req|toolu)_[A-Za-z0-9]{8,}")
 _HEX = b"0123456789abcdef"
 
 
@@ -59,8 +57,8 @@ def _fresh(content: bytes, copy: int) -> bytes:
 
 
 def _made(seed: int) -> bytes:
-    """A transcript in the form of a real one: prompts, answers, tools and their results, sizes as measured of real ones."""
-    dice = random.Random(seed)  # noqa: S311
+    """A transcript in the form of a real one: answers, tools and their results, of sizes as measured of real ones."""
+    dice = random.Random(seed)
     words = [f"{dice.choice('abcdefghijklmnop')}{dice.getrandbits(20):x}" for _ in range(4000)]
     lines: list[bytes] = []
     session, parent = _uuid(dice), None
@@ -72,7 +70,7 @@ def _made(seed: int) -> bytes:
         tool, uuid = f"toolu_{dice.getrandbits(96):024x}", _uuid(dice)
         usage = {"input_tokens": dice.randrange(4, 900), "output_tokens": dice.randrange(5, 2000)}
         usage |= {"cache_creation_input_tokens": dice.randrange(9000), "cache_read_input_tokens": dice.randrange(90000)}
-        called = {"type": "tool_use", "id": tool, "name": dice.choice(["Bash", "Read", "Edit"]), "input": {"a": text[:90]}}
+        called = {"type": "tool_use", "id": tool, "name": dice.choice(["Bash", "Read"]), "input": {"a": text[:90]}}
         message = {"id": f"msg_{dice.getrandbits(96):024x}", "type": "message", "role": "assistant"}
         message |= {"model": "claude-sonnet-4-20250514", "content": [{"type": "text", "text": text}, called]}
         message |= {"stop_reason": "tool_use", "usage": usage}

@@ -43,10 +43,15 @@ def _command(name: str) -> click.Command:
     @click.option("--dry-run", is_flag=True, help="Only say what would be imported.")
     @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read.")
     @click.option(
-        "--deferred", is_flag=True, help="Only append; `eventlog projections catch-up` brings the tables along later."
+        "--deferred",
+        is_flag=True,
+        help="Only append; the tables are brought along when they are asked, or by `eventlog projections follow`.",
     )
     @click.option(
-        "--max-line", metavar="BYTES", type=click.IntRange(1), help="Quarantine longer lines.  [default: 32 MiB]"
+        "--max-line",
+        metavar="BYTES",
+        type=click.IntRange(1),
+        help="Quarantine lines that are longer than this (32 MiB).",
     )
     @view_options
     @pass_state
@@ -71,7 +76,7 @@ def _command(name: str) -> click.Command:
 @import_.command()
 @click.argument("source_ids", metavar="[SOURCE]…", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Only say what would be imported.")
-@click.option("--max-line", metavar="BYTES", type=click.IntRange(1), help="Read lines up to this.  [default: 32 MiB]")
+@click.option("--max-line", metavar="BYTES", type=click.IntRange(1), help="Read lines up to this length (32 MiB).")
 @view_options
 @pass_state
 def retry(state: State, view: View, source_ids: tuple[str, ...], dry_run: bool, max_line: int | None) -> None:
@@ -148,9 +153,9 @@ def _print(view: View, report: Any) -> None:
     ]
     for what, records, size in parts:
         if records:
-            view.say(f"  {records} records {what}, {show_size(size)}")
+            view.say(f"  {records} record{'' if records == 1 else 's'} {what}, {show_size(size)}")
     if total.secrets:
-        view.say(f"  {total.secrets} secrets masked")
+        view.say(f"  {total.secrets} secret{'' if total.secrets == 1 else 's'} masked")
     if total.quarantined_records:
         view.say("`eventlog import list` shows where; `eventlog import retry` reads them again")
 

@@ -109,14 +109,16 @@ class ClaudeReader:
             text = self._intake.masker.text(value["summary"])
             events: list[Event] = [SummaryAdded(text=text, leaf_message_id=value.get("leafUuid"))]
             session, before = self._session(value, at)
-            return Native(piece.offset, size, (*before, Wanted(session, events, own, at or self._mtime)))
+            wanted = (*before, Wanted(session, events, own, at or self._mtime))
+            return Native(piece.offset, size, wanted, (), "understood", piece.blank)
         if kind == "system" and uuid:
             return self._system(value, at, own, piece)
         title = value.get("aiTitle") or value.get("customTitle")
         if kind in ("ai-title", "custom-title") and isinstance(title, str) and value.get("sessionId"):
             session, before = self._session(value, at)
             update = SessionUpdated(title=self._intake.masker.text(title))
-            return Native(piece.offset, size, (*before, Wanted(session, [update], own, at or self._mtime)))
+            wanted = (*before, Wanted(session, [update], own, at or self._mtime))
+            return Native(piece.offset, size, wanted, (), "understood", piece.blank)
         return self._kept(value, str(kind), at, own, piece)
 
     # where it belongs

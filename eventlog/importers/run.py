@@ -23,6 +23,7 @@ from eventlog.importers.formats import format_of
 from eventlog.importers.intake import Batch, Counts, Cursor, Intake, Native, Wanted, key_of
 from eventlog.importers.pieces import MAX_LINE_BYTES, Piece, pieces
 from eventlog.log import EventLog
+from eventlog.projection.fold import no_collection
 from eventlog.projection.manager import Projections
 from eventlog.store.base import Filter, Progress
 from projections.imports import ImportSource, Quarantined
@@ -143,20 +144,24 @@ def import_paths(
     projections.require(IMPORTS.name)
     files = _in_order(form, paths)
     sizes = [_size(path) for path in files]
-    done = 0
     batch = Batch(log, projections, None if data_dir is None else Blobs(data_dir), dry_run=options.dry_run)
-    imports = []
-    for path, size in zip(files, sizes, strict=True):
-        importing = _Importing(log, projections, form, path, batch, options)
-        imports.append(importing)
-        tell = None if progress is None else _teller(progress, done, sum(sizes), form.name)
-        importing.run(tell)
-        done += size
-        if batch.full or importing.failure is not None:
-            batch.commit()
-        if tell is not None:
-            tell(size)
-    batch.commit()
+    with log.reader() as reader:
+        rows = reader.load(IMPORTS.table, [(source_id(form.name, path),) for path in files])
+    imports = [
+        _Importing(log, projections, form, path, batch, options, rows.get((source_id(form.name, path),)))
+        for path in files
+    ]
+    with no_collection():
+        done = 0
+        for importing, size in zip(imports, sizes, strict=True):
+            tell = None if progress is None else _teller(progress, done, sum(sizes), form.name)
+            importing.run(tell)
+            done += size
+            if batch.full or importing.failure is not None:
+                batch.commit()
+            if tell is not None:
+                tell(size)
+        batch.commit()
     report, total = [one.report() for one in imports], Counts()
     for source in report:
         total.add(source.counts)
@@ -189,7 +194,7 @@ def retry(
     batch = Batch(log, projections, None if data_dir is None else Blobs(data_dir), dry_run=options.dry_run)
     imports = []
     for number, row in enumerate(wanted):
-        importing = _Importing(log, projections, format_of(row.kind), Path(row.path), batch, options)
+        importing = _Importing(log, projections, format_of(row.kind), Path(row.path), batch, options, row)
         importing.again()
         imports.append(importing)
         batch.commit()
@@ -244,24 +249,19 @@ class _Importing:
         path: Path,
         batch: Batch,
         options: Options,
+        row: ImportSource | None,
     ) -> None:
         self.log, self.projections, self.form, self.path = log, projections, form, path
         self.options = options
         self.lines = cast(LineFormat, form) if hasattr(form, "begin") else None
         self.id = source_id(form.name, path)
-        self.row = self._row()
+        self.row = row
         self.intake = Intake(batch, self.id, scanning=self.lines is None)
         self.status: Status = "imported"
         self.failure: str | None = None
         self.offset = 0
         self.size = 0
         self.waiting = False
-
-    def _row(self) -> ImportSource | None:
-        self.projections.ensure(IMPORTS.name)
-        with self.log.reader() as reader:
-            row: ImportSource | None = reader.load(IMPORTS.table, [(self.id,)]).get((self.id,))
-            return row
 
     def run(self, tell: Callable[[int], None] | None) -> None:
         """Read it; a source that cannot be read is told of, not raised."""
@@ -289,8 +289,10 @@ class _Importing:
         """What became of it, once its last batch is in the log."""
         counts, problem, status = self.intake.total, self.failure, self.status
         unreadable = max(counts.quarantined_records, self.intake.unreadable)
+        if status == "unchanged" and self.row is not None:
+            unreadable = self.row.quarantined_records
         if problem is None and unreadable:
-            problem = f"{unreadable} records could not be read"
+            problem = f"{_many(unreadable)} could not be read"
         if status == "imported" and self.waiting:
             status = "waiting"
         return Source(_text(self.path), status, self.size, self.offset, counts, problem)
@@ -392,13 +394,16 @@ class _Importing:
         if native is None:
             self.intake.blank(piece.length)
         else:
-            self.intake.add(native._replace(blank=piece.blank, length=piece.length - piece.blank))
+            if native.length + native.blank != piece.length:
+                native = native._replace(blank=piece.blank, length=piece.length - piece.blank)
+            self.intake.add(native)
 
     def _kept(self, piece: Piece) -> Native:
         """A record that is not as it should be, as it is."""
         event = self.intake.kept("unexpected", piece.value)
         own = key_of(self.form.name, self.path.name, piece.offset, sha256(repr(piece.value).encode()).hexdigest())
-        return Native(piece.offset, piece.length, [Wanted(self.intake.stream, [event], own)], (), "raw")
+        size = piece.length - piece.blank
+        return Native(piece.offset, size, [Wanted(self.intake.stream, [event], own)], (), "raw", piece.blank)
 
     def _quarantine(self, piece: Piece) -> None:
         if self.options.strict:
@@ -427,7 +432,7 @@ class _Importing:
             if self.intake.changed:
                 self.intake.close_part(cursor)
         if still:
-            self.failure = f"{still} records cannot be read still"
+            self.failure = f"{_many(still)} cannot be read still"
         return "imported"
 
     # databases
@@ -476,6 +481,10 @@ def fingerprint(file: BinaryIO, offset: int) -> str:
 def _text(path: Path) -> str:
     """A path as text that can be stored, whatever bytes are in it."""
     return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _many(count: int) -> str:
+    return f"{count} record{'' if count == 1 else 's'}"
 
 
 def _said(error: BaseException) -> str:

@@ -65,6 +65,10 @@ BARS = {
     "web.live": 60,
     "web.history.first": 10,
     "web.history.cursor": 10,
+    "import.kept": 15,
+    "import.deferred": 25,
+    "import.memory": 250,
+    "import.size": 2,
 }
 """Every figure that has a bar at every size, with its bar."""
 SEEN = {

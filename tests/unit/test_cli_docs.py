@@ -97,11 +97,13 @@ READS = {
     *("executions list", "executions show", "contests list", "contests show", "problems list", "problems show"),
     *("settings list", "settings get", "settings history", "containers list", "containers show", "stats executions"),
     "jobs check",
+    *("import list", "import quarantine"),
     *("workspaces list", "workspaces show", "sessions list", "sessions show", "sessions instances"),
     *("sessions messages", "sessions tools", "sessions llm-calls"),
     *("stats tokens", "stats cost", "stats tools", "prices list", "prices explain"),
 }
 QUERIES = {
+    *("import list", "import quarantine"),
     *("tasks list", "tasks show", "tasks history"),
     *("executions list", "executions show", "contests list", "contests show", "problems list", "problems show"),
     *("settings list", "settings get", "settings history", "containers list", "containers show", "stats executions"),

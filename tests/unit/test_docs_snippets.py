@@ -33,6 +33,7 @@ PAGES = (
     "docs/search.md",
     "docs/executions.md",
     "docs/cost.md",
+    "docs/importing.md",
     "docs/tasks.md",
     "docs/operations.md",
     "docs/configuration.md",
