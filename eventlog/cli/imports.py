@@ -45,13 +45,13 @@ def _command(name: str) -> click.Command:
     @click.option(
         "--deferred",
         is_flag=True,
-        help="Only append; the tables are brought along when they are asked, or by `eventlog projections follow`.",
+        help="Only append; tables follow when they are asked, or by `projections follow`.",
     )
     @click.option(
         "--max-line",
         metavar="BYTES",
         type=click.IntRange(1),
-        help="Quarantine lines that are longer than this (32 MiB).",
+        help="Quarantine lines longer than this (32 MiB).",
     )
     @view_options
     @pass_state
