@@ -16,6 +16,8 @@ FORMATS = {
     "codex": ("codex:CodexRollouts", "Codex's rollouts (~/.codex/sessions)."),
     "llm": ("llm:LlmLogs", "The logs of the program llm (logs.db, of every version)."),
     "opencode": ("opencode:OpencodeStore", "opencode's databases, and its older files (~/.local/share/opencode)."),
+    "tasks-db": ("tasks_db:TaskDatabases", "A coding agent's database of tasks (contexts/tasks.db)."),
+    "agent-jsonl": ("agent_jsonl:AgentFiles", "A coding agent's messages, tools and summaries in JSON lines."),
 }
 
 

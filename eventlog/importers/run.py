@@ -209,7 +209,9 @@ def retry(
 
 
 def _in_order(form: LineFormat | TableFormat, paths: Sequence[Path]) -> list[Path]:
-    """The sources, the oldest first: a session is there before those that were forked from it."""
+    """The sources, the oldest first: a session is there before those that were forked from it. A format whose files
+    belong together has an ``order`` of its own.
+    """
     found: dict[Path, float] = {}
     for path in paths:
         path = Path(path).expanduser().absolute()
@@ -219,7 +221,8 @@ def _in_order(form: LineFormat | TableFormat, paths: Sequence[Path]) -> list[Pat
             real = one.resolve()
             if real.is_file() or real.is_dir():
                 found[real] = real.stat().st_mtime
-    return sorted(found, key=lambda path: (found[path], str(path)))
+    order: Callable[[Path], Any] = getattr(form, "order", found.__getitem__)
+    return sorted(found, key=lambda path: (order(path), str(path)))
 
 
 def _size(path: Path) -> int:

@@ -21,6 +21,7 @@ from eventlog.repositories.task_values import (
     COUNTS,
     CREATED,
     REQUIRED,
+    TIMES,
     UPDATED,
     as_time,
     checked_columns,
@@ -78,7 +79,7 @@ class TasksRepository(TaskCalls):
         self._log.codec.encode(TaskUpdated(**{name: columns[name] for name in UPDATED if name in columns}))
 
         def work(tx: Tx, row: Task) -> None:
-            if told := _changes(row, columns):
+            if told := changes(row, columns):
                 tx.append(stream_of(uuid), told)
 
         return self.get_by_uuid(uuid) if self._decide(uuid, work) else None
@@ -195,15 +196,16 @@ class TasksRepository(TaskCalls):
         return self._with(uuid, lambda tx, row: (work(tx, row),))
 
 
-def _changes(row: Task, columns: Mapping[str, Any]) -> builtins.list[Event]:
-    """The events that make a row have these columns."""
+def changes(row: Task, columns: Mapping[str, Any]) -> builtins.list[Event]:
+    """The events that make a row have these columns, which `checked_columns` has seen."""
     told: builtins.list[Event] = []
     status = columns.get("status", row.status)
     if status != row.status:
         told.append(TaskStatusChanged(status=status))
-    # A change of state sets times by itself, so what is given is said after it even where it was so before.
+    # A change of state sets times by itself, so those that are given are said after it even where they were so before.
+    again = (*TIMES, "error_message") if told else ()
     given = {
-        name: columns[name] if name in columns and (told or columns[name] != getattr(row, name)) else UNSET
+        name: columns[name] if name in columns and (name in again or columns[name] != getattr(row, name)) else UNSET
         for name in UPDATED
     }
     if any(value is not UNSET for value in given.values()):
