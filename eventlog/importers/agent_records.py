@@ -192,7 +192,7 @@ def _duration(fields: Fields) -> int | None:
         (("duration_ms", "elapsed_ms", "execution_time_ms", "latency_ms"), 1_000),
         (("duration_s", "duration", "duration_seconds", "elapsed", "execution_time"), 1_000_000),
     ):
-        given = fields.first(names, (int, float))
+        given: float | None = fields.first(names, (int, float))
         if given is not None and 0 <= given < 2**53 / factor:
             return round(given * factor)
     return None

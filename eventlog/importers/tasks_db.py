@@ -83,7 +83,7 @@ class _TaskReader:
             uuid, columns = _read(given)
             told = self._told(uuid, columns, given)
             if told is not None:
-                self._log.prepare(told.stream, told.events, occurred_at=told.occurred_at)
+                self._log.prepare(f"task-{uuid}", told.events, occurred_at=told.occurred_at)
                 self._intake.add(Native(row.number, len(whole), [told]))
         except Unfit as error:
             self._intake.quarantine(row.number, len(whole), str(error), sha256(whole).hexdigest())
