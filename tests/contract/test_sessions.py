@@ -300,6 +300,7 @@ def test_sessions_are_found_by_all_that_is_asked_for(log: Log) -> None:
     assert ids(archived=True) == "s5" and ids(archived=False, kind="task") == "s4 s3"
     assert ids(status="paused") == "s0" and ids(status=["paused", "nothing"]) == "s0"
     assert ids(text="TITLE 3") == "s3"
+    assert ids(prefix="s") == ids() and ids(prefix="s2") == "s2" and ids(prefix="S") == ""
     assert ids(since=3_000_000, until=5_000_000) == "s3 s2"
 
 
