@@ -18,6 +18,7 @@ FORMATS = {
     "opencode": ("opencode:OpencodeStore", "opencode's databases, and its older files (~/.local/share/opencode)."),
     "tasks-db": ("tasks_db:TaskDatabases", "A coding agent's database of tasks (contexts/tasks.db)."),
     "agent-jsonl": ("agent_jsonl:AgentFiles", "A coding agent's messages, tools and summaries in JSON lines."),
+    "openai-agents": ("openai_agents:OpenAIAgents", "Sessions of the OpenAI Agents SDK (SQLite)."),
 }
 
 

@@ -469,6 +469,8 @@ def _tree_size(path: Path) -> tuple[int, int]:
     """Size and time of a database with its write-ahead log, or of all files below a folder."""
     files = [path, Path(f"{path}-wal")] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
     stats = [one.stat() for one in files if one.exists()]
+    # An empty write-ahead log appears where a database is only read.
+    stats = [one for one in stats if one.st_size]
     return sum(one.st_size for one in stats), max((one.st_mtime_ns // 1000 for one in stats), default=0)
 
 
