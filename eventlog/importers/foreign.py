@@ -77,11 +77,12 @@ class Foreign:
         rows = self._fetch(f"SELECT max({number}) FROM {_quoted(table)} NOT INDEXED", (), 1)
         return rows[0][0] or 0 if rows else 0
 
-    def rows(self, table: str, after: int = -(2**63)) -> Iterator[Row]:
-        """The rows of a table after a row number, in the order of their numbers.
+    def rows(self, table: str) -> Iterator[Row]:
+        """The rows of a table in the order of their numbers.
 
         Between pages the database is free for its own program. Raises SourceFailed where it cannot be read any further.
         """
+<<<<<<< HEAD
         yield from self._paged(table, f"NOT INDEXED WHERE {self._number_of(table)} > ?", (), after)
 
     def matching(self, table: str, column: str, value: Any) -> Iterator[Row]:
@@ -100,20 +101,13 @@ class Foreign:
                 yield row
             if not page:
                 return
+=======
+        return self._pages(table, "NOT INDEXED", "", ())
+>>>>>>> 4070d08 (MLflow's store: experiments, runs under numbers of this log, parameters, tags, metrics)
 
-    def find(self, table: str, column: str, value: Any, limit: int = 10_000) -> list[Row]:
+    def find(self, table: str, column: str, value: Any) -> list[Row]:
         """The rows of a table with a value in a column, which should be indexed, in the order of their numbers."""
-        columns = self.columns[table]
-        number = self._number_of(table)
-        names = ", ".join(map(_quoted, columns))
-        where = f"WHERE {_quoted(column)} = ? ORDER BY {number} LIMIT ?"
-        sql = f"SELECT {number}, {names} FROM {_quoted(table)} {where}"
-        try:
-            found = self._fetch(sql, (value, limit), limit)
-        except sqlite3.DataError:
-            numbers = self._fetch(f"SELECT {number} FROM {_quoted(table)} {where}", (value, limit), limit)
-            return [row for one in numbers if (row := self._one(table, one[0], columns)) is not None]
-        return [_row(one, columns) for one in found]
+        return list(self._pages(table, "", f"{_quoted(column)} = ? AND", (value,)))
 
     def get(self, table: str, number: int) -> Row | None:
         """A row by its number, or None."""
@@ -156,6 +150,7 @@ class Foreign:
         taken = {name.lower() for name in self.columns[table]}
         return next(name for name in _NUMBER_NAMES if name not in taken)
 
+<<<<<<< HEAD
     def _page(self, table: str, where: str, values: tuple[Any, ...]) -> list[Row]:
         columns, number = self.columns[table], self._number_of(table)
         names = ", ".join(map(_quoted, columns))
@@ -174,6 +169,37 @@ class Foreign:
                 if size > PAGE_BYTES:
                     break
             return made
+=======
+    def _pages(self, table: str, how: str, where: str, values: tuple[Any, ...]) -> Iterator[Row]:
+        columns = self.columns[table]
+        number = self._number_of(table)
+        of = f"FROM {_quoted(table)} {how} WHERE {where} {number} > ? ORDER BY {number} LIMIT ?"
+        budget = 2 * self._size + PAGE_BYTES
+        after = -(2**63)
+        while page := self._page(table, of, (*values, after, PAGE_ROWS), columns):
+            for row in page:
+                if row.number <= after or (budget := budget - row.size) < 0:
+                    raise _failed(self.path, "SQLITE_CORRUPT")
+                after = row.number
+                yield row
+
+    def _page(self, table: str, of: str, values: tuple[Any, ...], columns: tuple[str, ...]) -> list[Row]:
+        number = self._number_of(table)
+        names = ", ".join(map(_quoted, columns))
+        try:
+            return [_row(one, columns) for one in self._fetch(f"SELECT {number}, {names} {of}", values, PAGE_ROWS)]
+        except sqlite3.DataError:
+            pass
+        # The first of them has a value that is too long: each for itself then, and of that one what can be read.
+        made, size = [], 0
+        for one in self._fetch(f"SELECT {number} {of}", values, PAGE_ROWS):
+            row = self._one(table, one[0], columns)
+            made += [] if row is None else [row]
+            size += 0 if row is None else row.size
+            if size > PAGE_BYTES:
+                break
+        return made
+>>>>>>> 4070d08 (MLflow's store: experiments, runs under numbers of this log, parameters, tags, metrics)
 
     def _one(self, table: str, number: int, columns: tuple[str, ...]) -> Row | None:
         of = f"FROM {_quoted(table)} WHERE {self._number_of(table)} = ?"
@@ -237,9 +263,10 @@ def open_foreign(
 ) -> Foreign:
     """Open the database of another program to read these tables, which have at least these columns.
 
-    Tables in ``optional`` may be missing; every column of a table that is there can be read. ``triggers``: the program
-    makes some itself (none is ever run). Raises SourceFailed (an InvalidInput) for a file that is no such database, is
-    an event log, is damaged, or has something else than a plain table under one of the names.
+    Tables in ``optional`` may be missing; every column of a table that is there can be read, but computed ones.
+    ``triggers``: the program makes some itself (none is ever run). Raises SourceFailed (an InvalidInput) for a file
+    that is no such database, is an event log, is damaged, or has something else than a plain table under one of the
+    names.
     """
     if not path.is_file():
         raise SourceFailed(f"{path} is not a file")
@@ -362,9 +389,10 @@ def _checked(
         if not triggers and len(kinds) != 1:
             raise SourceFailed(f"{path}: the table {table} has triggers, which its program does not make")
         info = connection.execute(f"PRAGMA table_xinfo({_quoted(table)})").fetchall()
-        if any(column[6] for column in info):
-            raise SourceFailed(f"{path}: the table {table} has computed columns")
-        names = tuple(str(column[1]) for column in info)
+        # The others are not read, so what they would compute is not.
+        if any(column[6] and column[1].lower() in {*needed, *_NUMBER_NAMES} for column in info):
+            raise SourceFailed(f"{path}: the table {table} has computed columns where its program has none")
+        names = tuple(str(column[1]) for column in info if not column[6])
         if missing := sorted(set(needed) - set(names)):
             raise SourceFailed(f"{path}: the table {table} has no column {missing[0]}")
         taken = {name.lower() for name in names}

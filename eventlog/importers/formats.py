@@ -19,6 +19,7 @@ FORMATS = {
     "tasks-db": ("tasks_db:TaskDatabases", "A coding agent's database of tasks (contexts/tasks.db)."),
     "agent-jsonl": ("agent_jsonl:AgentFiles", "A coding agent's messages, tools and summaries in JSON lines."),
     "openai-agents": ("openai_agents:OpenAIAgents", "Sessions of the OpenAI Agents SDK (SQLite)."),
+    "mlflow": ("mlflow:MlflowStore", "MLflow's tracking store in SQLite (mlflow.db)."),
 }
 
 
