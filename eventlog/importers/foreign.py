@@ -77,12 +77,11 @@ class Foreign:
         rows = self._fetch(f"SELECT max({number}) FROM {_quoted(table)} NOT INDEXED", (), 1)
         return rows[0][0] or 0 if rows else 0
 
-    def rows(self, table: str) -> Iterator[Row]:
-        """The rows of a table in the order of their numbers.
+    def rows(self, table: str, after: int = -(2**63)) -> Iterator[Row]:
+        """The rows of a table after a row number, in the order of their numbers.
 
         Between pages the database is free for its own program. Raises SourceFailed where it cannot be read any further.
         """
-<<<<<<< HEAD
         yield from self._paged(table, f"NOT INDEXED WHERE {self._number_of(table)} > ?", (), after)
 
     def matching(self, table: str, column: str, value: Any) -> Iterator[Row]:
@@ -101,13 +100,10 @@ class Foreign:
                 yield row
             if not page:
                 return
-=======
-        return self._pages(table, "NOT INDEXED", "", ())
->>>>>>> 4070d08 (MLflow's store: experiments, runs under numbers of this log, parameters, tags, metrics)
 
     def find(self, table: str, column: str, value: Any) -> list[Row]:
-        """The rows of a table with a value in a column, which should be indexed, in the order of their numbers."""
-        return list(self._pages(table, "", f"{_quoted(column)} = ? AND", (value,)))
+        """The same, in a list."""
+        return list(self.matching(table, column, value))
 
     def get(self, table: str, number: int) -> Row | None:
         """A row by its number, or None."""
@@ -150,7 +146,6 @@ class Foreign:
         taken = {name.lower() for name in self.columns[table]}
         return next(name for name in _NUMBER_NAMES if name not in taken)
 
-<<<<<<< HEAD
     def _page(self, table: str, where: str, values: tuple[Any, ...]) -> list[Row]:
         columns, number = self.columns[table], self._number_of(table)
         names = ", ".join(map(_quoted, columns))
@@ -169,37 +164,6 @@ class Foreign:
                 if size > PAGE_BYTES:
                     break
             return made
-=======
-    def _pages(self, table: str, how: str, where: str, values: tuple[Any, ...]) -> Iterator[Row]:
-        columns = self.columns[table]
-        number = self._number_of(table)
-        of = f"FROM {_quoted(table)} {how} WHERE {where} {number} > ? ORDER BY {number} LIMIT ?"
-        budget = 2 * self._size + PAGE_BYTES
-        after = -(2**63)
-        while page := self._page(table, of, (*values, after, PAGE_ROWS), columns):
-            for row in page:
-                if row.number <= after or (budget := budget - row.size) < 0:
-                    raise _failed(self.path, "SQLITE_CORRUPT")
-                after = row.number
-                yield row
-
-    def _page(self, table: str, of: str, values: tuple[Any, ...], columns: tuple[str, ...]) -> list[Row]:
-        number = self._number_of(table)
-        names = ", ".join(map(_quoted, columns))
-        try:
-            return [_row(one, columns) for one in self._fetch(f"SELECT {number}, {names} {of}", values, PAGE_ROWS)]
-        except sqlite3.DataError:
-            pass
-        # The first of them has a value that is too long: each for itself then, and of that one what can be read.
-        made, size = [], 0
-        for one in self._fetch(f"SELECT {number} {of}", values, PAGE_ROWS):
-            row = self._one(table, one[0], columns)
-            made += [] if row is None else [row]
-            size += 0 if row is None else row.size
-            if size > PAGE_BYTES:
-                break
-        return made
->>>>>>> 4070d08 (MLflow's store: experiments, runs under numbers of this log, parameters, tags, metrics)
 
     def _one(self, table: str, number: int, columns: tuple[str, ...]) -> Row | None:
         of = f"FROM {_quoted(table)} WHERE {self._number_of(table)} = ?"
@@ -389,7 +353,7 @@ def _checked(
         if not triggers and len(kinds) != 1:
             raise SourceFailed(f"{path}: the table {table} has triggers, which its program does not make")
         info = connection.execute(f"PRAGMA table_xinfo({_quoted(table)})").fetchall()
-        # The others are not read, so what they would compute is not.
+        # Others are not read, so what they would compute is not.
         if any(column[6] and column[1].lower() in {*needed, *_NUMBER_NAMES} for column in info):
             raise SourceFailed(f"{path}: the table {table} has computed columns where its program has none")
         names = tuple(str(column[1]) for column in info if not column[6])
