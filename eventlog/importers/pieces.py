@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import sha256
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,6 +21,10 @@ MAX_LINE_BYTES = 32 << 20
 """A longer line is not held in memory: it is quarantined."""
 MAX_SALVAGED = 200
 """How many beginnings of an object are tried in a damaged line."""
+LIKE = 3
+"""An object in the middle of a damaged line is a record of its own, and no part of one, if it has so many fields that
+another record of the file has.
+"""
 _BLANK = b" \t\r\0\xef\xbb\xbf"
 _SPACE = re.compile(rb"[ \t\r\n\0]*")
 _START = re.compile(rb'\{"')
@@ -48,12 +52,21 @@ class Piece(NamedTuple):
 
 def pieces(file: BinaryIO, offset: int, end: int, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Piece]:
     """The pieces of a file from an offset on, up to ``end`` or where it turns out to be shorter."""
+    fields: Collection[str] = ()
     for at, line, length, digest, ended in _lines(file, offset, end, max_line_bytes):
         if line is None:
             problem = f"the line is longer than {max_line_bytes:,} bytes"
             yield Piece(at, length, None, problem, sha256=digest, ended=ended)
+            continue
+        try:
+            value = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            value = None
+        if type(value) is dict:
+            fields = value.keys() if len(value) >= LIKE else fields
+            yield Piece(at, length, value, ended=ended, line=line)
         else:
-            yield from _pieces_of(at, line, length, ended)
+            yield from _apart(at, line, length, ended, fields)
 
 
 def _lines(file: BinaryIO, offset: int, end: int, limit: int) -> Iterator[tuple[int, bytes | None, int, str, bool]]:
@@ -97,19 +110,8 @@ def _lines(file: BinaryIO, offset: int, end: int, limit: int) -> Iterator[tuple[
             yield start, bytes(held), at - start, "", False
 
 
-def _pieces_of(at: int, line: bytes, length: int, ended: bool) -> Iterator[Piece]:
-    try:
-        value = _decode(line)
-        if type(value) is dict:
-            yield Piece(at, length, value, ended=ended, line=line)
-            return
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    yield from _apart(at, line, length, ended)
-
-
-def _apart(at: int, line: bytes, length: int, ended: bool) -> Iterator[Piece]:
-    """The pieces of a line that is not simply one object."""
+def _apart(at: int, line: bytes, length: int, ended: bool, fields: Collection[str]) -> Iterator[Piece]:
+    """The pieces of a line that is not simply one object. ``fields`` are those of a record before it."""
     bare = line.strip(_BLANK)
     if not bare:
         if b"\0" in line:
@@ -123,10 +125,11 @@ def _apart(at: int, line: bytes, length: int, ended: bool) -> Iterator[Piece]:
     bad_from: int | None = None
     while where < stop and tried < MAX_SALVAGED:
         found = _object_at(line, where, stop)
-        if found is None:
+        if found is None or (bad_from is not None and len(found[0].keys() & fields) < LIKE):
             tried += 1
             bad_from = where if bad_from is None else bad_from
-            again = _START.search(line, where + 1, stop)
+            # What is cut off may go on: only of a line that ended is anything to be looked for in the middle.
+            again = _START.search(line, where + 1, stop) if ended else None
             where = again.start() if again else stop
             continue
         if bad_from is not None:
