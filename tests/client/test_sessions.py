@@ -11,17 +11,17 @@ from eventlog.app import Log
 from eventlog.cli.root import cli
 from eventlog.exporters.sessions import as_markdown, collect
 from eventlog.redaction.shown import shown
-from tests.client.support import contract
+from tests.client.support import TRANSACTION, contract
 from tests.contract.test_sessions import full_session
 from tests.projections.reference import check_every_way
 
-INSIDE = "it looks inside the log that the server has"
 globals().update(
     contract(
         "test_sessions",
         without={
             "test_what_makes_no_sense_is_refused_and_appends_nothing": "a server refuses it in its own words",
             "test_tables_that_are_not_inline_are_brought_along": "that is for the server to say",
+            "test_what_is_told_in_a_transaction_goes_together": TRANSACTION,
         },
     )
 )

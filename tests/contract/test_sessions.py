@@ -379,3 +379,20 @@ def test_a_workspace_is_registered_once_moves_and_is_found_by_its_path(log: Log)
     assert [one.workspace_id for one in log.workspaces.list()] == [first.workspace_id]
     assert log.workspaces.register("/work/b").path == "/work/b"
     check_every_way(log)
+
+
+@alike
+@pytest.mark.parametrize("projections", ["inline", "deferred"])
+def test_what_is_told_in_a_transaction_goes_together(open_log: OpenLog, projections: str) -> None:
+    log = open_log(projections=projections)
+    with log.transaction():
+        log.sessions.create(session_id="s")
+        first = log.sessions.add_message("s", "user", "one")
+        assert log.sessions.add_message("s", "assistant", "two").parent_id == first.message_id
+        log.sessions.start_tool_call("s", "bash", tool_call_id="t")
+        log.sessions.finish_tool_call("s", "t", result={"lines": 3})
+    assert said(log, "s") == ["one", "two"]
+    with pytest.raises(NotFound), log.transaction():
+        log.sessions.add_message("s", "user", "three")
+        log.sessions.rewind("s", "nothing")
+    assert log.sessions.get("s").message_count == 2
