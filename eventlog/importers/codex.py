@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from eventlog.codec import to_json
+from eventlog.errors import InvalidInput
 from eventlog.events import Event
 from eventlog.events.agents import ContextCompacted, LlmCallCompleted, MessageAdded, SummaryAdded
 from eventlog.events.sessions import (
@@ -140,6 +141,7 @@ class CodexReader:
         self._names = Names(state.thread, state.stamp, state.seen)
         self._stream = f"session-{state.thread}"
         self._held: list[_Held] = []
+        self._owed: list[Wanted] = []
 
     @property
     def state(self) -> Any:
@@ -149,16 +151,27 @@ class CodexReader:
         return msgspec.to_builtins(self._s)
 
     def take(self, value: dict[str, Any], piece: Piece) -> Native:
-        """What a record asks for. Raises KeyError, TypeError or ValueError where it is not as such records are."""
+        """What a record asks for. Raises ValueError for what is no line of a rollout."""
         kind, payload = opened(value)
         at = iso_time(value.get("timestamp"))
         at = self._s.at if at is None else at
         at = self._mtime if at is None else at
         name = self._names.of(value, piece.offset)
         record = _Record(kind, payload, name, key_of("codex", name), at)
-        wanted: list[Wanted] = []
+        # What a record asked for before it turned out to be none, as that its session begins, is told with the next.
+        wanted, self._owed = self._owed, []
         calls: list[Call] = []
-        fate = self._taken(record, wanted, calls)
+        try:
+            try:
+                fate = self._taken(record, wanted, calls)
+            except InvalidInput:
+                raise
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+                fate, own = "raw", key_of("codex", "raw", name)
+                wanted.append(Wanted(self._stream, [self._intake.kept(kind, payload)], own, at))
+        except InvalidInput:
+            self._owed = wanted
+            raise
         self._s.at = at
         if self._s.first_at is None:
             self._s.first_at = at

@@ -284,7 +284,7 @@ def _sign(message: Found) -> tuple[Any, ...]:
     """What a copy of a message has of it."""
     value = mapping(message.value)
     created = _ms(mapping(value.get("time")).get("created"))
-    return (value.get("role"), created, str(value.get("modelID")), to_json(value.get("tokens")))
+    return (str(value.get("role")), created, str(value.get("modelID")), to_json(value.get("tokens")))
 
 
 def _ms(given: Any) -> float:

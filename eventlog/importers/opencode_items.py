@@ -53,11 +53,14 @@ def us(given: Any) -> int | None:
 
 
 def parts_of(found: list[Found], context: Context) -> list[AnyPart]:
-    """The parts of what was said. Raises TypeError, KeyError or ValueError where one is not as it should be."""
+    """The parts of what was said; one that is not as it should be is there as it is."""
     made: list[AnyPart] = []
     for one in found:
         if one.value is not None and one.value.get("type") not in _SILENT:
-            made += _part(one, one.value, context)
+            try:
+                made += _part(one, one.value, context)
+            except (KeyError, TypeError):
+                made.append(_raw(one.value, context.intake))
     return made
 
 
@@ -101,13 +104,16 @@ def tools_of(found: list[Found], message_id: str, at: int | None, context: Conte
         part = one.value
         if part is None or part.get("type") != "tool":
             continue
-        state, call = mapping(part["state"]), _call_id(one, part, context)
+        try:
+            state, call = mapping(part["state"]), _call_id(one, part, context)
+        except (KeyError, TypeError):
+            continue
         time = mapping(state.get("time"))
         start, end = us(time.get("start")), us(time.get("end"))
         arguments = context.intake.raw(state["input"]) if "input" in state else None
         started = ToolCallStarted(
             tool_call_id=call,
-            name=str(part["tool"]),
+            name=str(part.get("tool")),
             arguments=arguments if isinstance(arguments, Raw) else UNSET,
             blob=arguments if isinstance(arguments, BlobPart) else None,
             message_id=message_id,
@@ -119,7 +125,7 @@ def tools_of(found: list[Found], message_id: str, at: int | None, context: Conte
             asked = key_of("opencode", "asked", one.id)
             wanted.append(Wanted(context.stream, [started], asked, at if start is None else start))
         if state.get("status") in ("completed", "error"):
-            finished = _finished(call, str(part["tool"]), state, start, end, context.intake)
+            finished = _finished(call, str(part.get("tool")), state, start, end, context.intake)
             answered = key_of("opencode", "answered", one.id)
             wanted.append(Wanted(context.stream, [finished], answered, at if end is None else end))
     return wanted

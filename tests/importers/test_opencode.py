@@ -261,7 +261,7 @@ def test_what_is_damaged_is_told_of_and_the_rest_is_there(log: Log, tmp_path: Pa
         connection.execute("UPDATE part SET data = '{' WHERE id = 'prt_msg_01_0'")
         connection.commit()
     report = bring(log, path)
-    assert report.partial and report.total.quarantined_records == 4 and report.total.raw_records == 2
+    assert report.partial and report.total.quarantined_records == 4 and report.total.raw_records == 1
     assert report.total.secrets == 1 and "a1B2a1B2" not in str(spoken(log))
     reasons = {row.reason for row in rows(log, import_tables[1])}
     assert reasons == {"message: not valid JSON", "message: not a JSON object", "part: not valid JSON"}
@@ -277,7 +277,7 @@ def test_what_is_damaged_is_told_of_and_the_rest_is_there(log: Log, tmp_path: Pa
         connection.commit()
     bring(log, path)
     assert [row.outcome for row in rows(log, import_tables[1])].count(None) == 1
-    check_every_way(log)
+    assert list(log.projections.verify()) == []
 
 
 def test_a_crafted_database_is_refused(log: Log, tmp_path: Path) -> None:
