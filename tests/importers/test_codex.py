@@ -109,8 +109,8 @@ CONVERSATION = [
     said("10:01:00.020", "user", "Fix it"),
     event("10:01:00.021", "user_message", message="Fix it"),
     said("10:01:03.000", "assistant", "Done."),
-    event("10:01:03.001", "agent_message", message="Done."),
-    tokens("10:01:03.002", usage(1500, 1200, 30, 10), usage(3700, 2800, 180, 50)),
+    tokens("10:01:03.001", usage(1500, 1200, 30, 10), usage(3700, 2800, 180, 50)),
+    event("10:01:03.002", "agent_message", message="Done."),
     event("10:01:03.003", "task_complete", turn_id=TURN.format(2)),
 ]
 
