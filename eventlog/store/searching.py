@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
+from eventlog.codec import from_json, to_json
 from eventlog.errors import InvalidQuery
 from eventlog.store.words import Run, pairs, runs
 
 MAX_CHARACTERS = 1000
 MAX_PHRASES = 50
 SHORTEST_PREFIX = 2
+_INDEXED = re.compile(r"[0-9A-Za-z\x80-\U0010ffff]+")
 _TOKEN = re.compile(r'\s*(?P<minus>-?)(?:"(?P<phrase>[^"]*)(?P<end>"?)(?P<star>\*?)|(?P<bare>[^\s"]+))')
 
 
@@ -119,6 +122,32 @@ def fts5(search: Search, terms: Terms = ()) -> str:
 
 def _fts5_phrase(phrase: Phrase) -> str:
     return f'"{" ".join(phrase.words)}"{"*" if phrase.prefix else ""}'
+
+
+def needles(search: Search, terms: Terms = ()) -> str:
+    """As `has_words` is asked."""
+    every = [[_needle(phrase) for phrase in either] for either in search.every]
+    every += [[f" {term} " for term in either] for either in terms]
+    return to_json([every, [_needle(phrase) for phrase in search.without]]).decode()
+
+
+def _needle(phrase: Phrase) -> str:
+    return f" {' '.join(phrase.words)}{'' if phrase.prefix else ' '}"
+
+
+def has_words(indexed: str, asked: str) -> bool:
+    """Whether a text, as FTS5 would get it, has what is searched for: the same answer without an index."""
+    every, without = _asked(asked)
+    words = f" {' '.join([word.lower() if word.isascii() else word for word in _INDEXED.findall(indexed)])} "
+    return all(any(needle in words for needle in either) for either in every) and not any(
+        needle in words for needle in without
+    )
+
+
+@lru_cache(maxsize=64)
+def _asked(asked: str) -> tuple[list[list[str]], list[str]]:
+    every, without = from_json(asked)
+    return every, without
 
 
 def tsquery(search: Search, terms: Terms = ()) -> str:

@@ -56,8 +56,6 @@ class SqlReader(ABC):
     unlimited: Any = None
     """What stands for no limit behind LIMIT."""
     join = "JOIN"
-    place = '"position"'
-    """The position of a row that was found by its words."""
 
     execute: Callable[..., Answer]
     """Runs one statement with its values."""
@@ -162,13 +160,7 @@ class SqlReader(ABC):
         offset: int = 0,
     ) -> list[Any]:
         rows, values = self._rows(table, where)
-        matched = any(condition.op == "match" for condition in where)
-        keys = ", ".join(
-            f"{self.place} DESC"
-            if matched and name == "-position"
-            else self._order(table, name.lstrip("-"), name[0] == "-")
-            for name in order
-        )
+        keys = ", ".join(self._order(table, name.lstrip("-"), name[0] == "-") for name in order)
         sql = f"SELECT {names(table)} FROM {rows}"
         sql += f" ORDER BY {keys}" if keys else ""
         if limit is not None or offset:

@@ -10,7 +10,7 @@ from typing import Any
 
 from eventlog.codec import to_json
 from eventlog.store.base import Filter, Key, RecordRow, Table, Values
-from eventlog.store.searching import fts5
+from eventlog.store.searching import fts5, has_words, needles
 from eventlog.store.sql import (
     ALL,
     INSERT_RECORD,
@@ -36,6 +36,11 @@ _HAS_TABLE = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
 _WORDS = words_of("")
 # Bigger batches in memory and fewer merges than FTS5 would have it: an index that is written as fast as a log is read
 # in. More pieces of it are looked at by a search, which takes a fraction of a millisecond each.
+_LATE_LENGTH = 4096
+"""Characters: longer texts are put into the index at once."""
+_LATE_SPAN = 256
+"""Positions: the rows of so many, and no more, wait to be put into the index."""
+_ORDERED = ("<", "<=", ">", ">=", "=")
 _WORDS_SETTINGS = {"hashsize": 16 << 20, "automerge": 8, "crisismerge": 32}
 _SQL_TYPES = {"int": "INTEGER", "bool": "INTEGER", "float": "REAL", "text": "TEXT", "json": "TEXT"}
 
@@ -46,11 +51,11 @@ class Session(SqlReader):
     unlimited = -1
     join = "CROSS JOIN"
     """SQLite keeps the order of a CROSS JOIN: the keys first."""
-    place = "found.place"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.execute = connection.execute
+        connection.create_function("has_words", 2, has_words, deterministic=True)
 
     def _records_of(self, streams: Sequence[str], to: int, types: Sequence[str]) -> list[RecordRow]:
         # The plus signs keep the planner from any index but that of streams.
@@ -77,26 +82,36 @@ class Session(SqlReader):
             return super()._rows(table, where)
         others = [condition for condition in where if condition.op != "match"]
         terms = terms_of(table, others)
+        condition, given = self._condition(table, others)
         asked = " AND ".join(f"({fts5(match, terms)})" for match in matches)
-        condition, values = self._condition(table, others)
-        # Words that were rolled back are still there: the table says which rows count.
-        bounds, limits = ["words MATCH ?", f"rowid <= (SELECT max(position) FROM {quoted(table.name)})"], []
-        for name, op, value in others:
-            if name == "position" and op in ("<", "<=", ">", ">=", "="):
-                bounds.append(f"rowid {op} ?")
-                limits.append(value)
-        found, given = [], []
-        for place in self._words_at(table):
-            found.append(f"SELECT rowid AS place FROM {place} WHERE {' AND '.join(bounds)}")
-            given += [asked, *limits]
-        rows = (
-            f"({' UNION '.join(found)}) AS found CROSS JOIN {quoted(table.name)} ON position = found.place{condition}"
+        bounds = "".join(f" AND rowid {op} ?" for name, op, _ in others if name == "position" and op in _ORDERED)
+        limits = [value for name, op, value in others if name == "position" and op in _ORDERED]
+        columns = ", ".join(quoted(name) for name in table.names if name != "position")
+        live, joined = (
+            quoted(table.name),
+            f"CROSS JOIN {quoted(table.name)} AS live ON live.position = place{condition}",
         )
-        return rows, given + values
+        joined = joined.replace(quoted("position"), "place")
+        parts, values = [], []
+        for place in self._words_at(table):
+            # Words that were rolled back are still there: the table says which rows count.
+            found = f"SELECT rowid AS place FROM {place} WHERE words MATCH ?{bounds}"
+            found += f" AND rowid <= (SELECT max(position) FROM {live})"
+            parts.append(f"SELECT place AS position, {columns} FROM ({found}) {joined}")
+            values += [asked, *limits, *given]
+            late = " AND ".join(["has_words(words, ?)"] * len(matches))
+            found = f"SELECT position AS place FROM {_late(place)} WHERE {late}"
+            parts.append(f"SELECT place AS position, {columns} FROM ({found}) {joined}")
+            values += [*(needles(match, terms) for match in matches), *given]
+        return f"({(' UNION ' if table.name in self._overlaid else ' UNION ALL ').join(parts)})", values
+
+    _overlaid: Collection[str] = ()
+    """Tables of which some rows stand in temporary ones, and their words too."""
 
     def _words_at(self, table: Table) -> list[str]:
         """The indexes that have the words of a table's rows."""
-        return [quoted(words_of(table.name))]
+        words = quoted(words_of(table.name))
+        return [f"main.{words}", f"temp.{words}"] if table.name in self._overlaid else [words]
 
     def _has(self, name: str) -> str:
         return f"EXISTS (SELECT 1 FROM json_each({name}) WHERE key = ? AND value = ?)"
@@ -155,15 +170,18 @@ class WriteSession(Session, SqlWriter):
         self.execute(f"CREATE VIRTUAL TABLE {place} USING fts5(words, content='', tokenize='ascii')")
         for name, value in _WORDS_SETTINGS.items():
             self.execute(f"INSERT INTO {place}({words}, rank) VALUES (?, ?)", (name, value))
+        self.execute(f"CREATE TABLE {_late(place)} (position INTEGER PRIMARY KEY, words TEXT NOT NULL) STRICT")
 
     def drop_table(self, name: str) -> None:
         super().drop_table(name)
         self.execute(f"DROP TABLE IF EXISTS {quoted(words_of(name))}")
+        self.execute(f"DROP TABLE IF EXISTS {_late(quoted(words_of(name)))}")
 
     def rename_table(self, old: str, new: str) -> None:
         super().rename_table(old, new)
         if self.execute(_HAS_TABLE, (words_of(old),)).fetchone():
             super().rename_table(words_of(old), words_of(new))
+            self.execute(f"ALTER TABLE {_late(quoted(words_of(old)))} RENAME TO {_late(quoted(words_of(new)))}")
 
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
         if table.words is not None and rows:
@@ -172,17 +190,30 @@ class WriteSession(Session, SqlWriter):
         super().insert(table, rows)
 
     def _insert_words(self, table: Table, rows: Sequence[Values]) -> None:
-        """Words of rows that have none yet: what was rolled back left them here, and they are the same again."""
-        words = words_of(table.name)
+        """Words of rows that have none yet: what was rolled back left them here, and they are the same again.
+
+        FTS5 writes half a dozen pages whatever a commit brings, so a few short texts wait until there are more.
+        """
+        index = quoted(words_of(table.name))
+        late, sizes = _late(index), quoted(f"{words_of(table.name)}_docsize")
         first, last = rows[0][0], rows[-1][0]
+        newest, done = self.execute(
+            f"SELECT (SELECT max(position) FROM {late}), (SELECT max(id) FROM {sizes})"
+        ).fetchone()
         held: set[int] = set()
-        if (self.execute(f"SELECT max(id) FROM {quoted(f'{words}_docsize')}").fetchone()[0] or 0) >= first:
-            sql = f"SELECT id FROM {quoted(f'{words}_docsize')} WHERE id BETWEEN ? AND ?"
+        if max(newest or 0, done or 0) >= first:
+            sql = f"SELECT id FROM {sizes} WHERE id BETWEEN ?1 AND ?2 UNION ALL "
+            sql += f"SELECT position FROM {late} WHERE position BETWEEN ?1 AND ?2"
             held = {row[0] for row in self.execute(sql, (first, last)).fetchall()}
-        self.executemany(
-            f"INSERT INTO {quoted(words)}(rowid, words) VALUES (?, ?)",
-            [(row[0], " ".join((*table.terms(row), spaced(row[-1])))) for row in rows if row[0] not in held],
-        )
+        fresh = [(row[0], " ".join((*table.terms(row), spaced(row[-1])))) for row in rows if row[0] not in held]
+        if not fresh:
+            return
+        short = sum([len(words) for _, words in fresh]) <= _LATE_LENGTH
+        if newest is not None and not (short and newest // _LATE_SPAN == fresh[-1][0] // _LATE_SPAN):
+            self.execute(f"INSERT INTO {index}(rowid, words) SELECT position, words FROM {late} ORDER BY position")
+            self.execute(f"DELETE FROM {late}")
+        place = f"{late}(position, words)" if short else f"{index}(rowid, words)"
+        self.executemany(f"INSERT INTO {place} VALUES (?, ?)", fresh)
 
 
 class _PrivateSession(WriteSession):
@@ -210,7 +241,6 @@ class ScratchSession(_PrivateSession):
         self.execute("PRAGMA temp.journal_mode = OFF")
         self.execute("BEGIN")
         self.head()
-        self._overlaid: set[str] = set()
 
     def overlay(self, table: Table) -> None:
         # With their types: an untyped column is compared by conversion, for which no index is used.
@@ -228,11 +258,7 @@ class ScratchSession(_PrivateSession):
         )
         if table.words is not None:
             self._create_words(table)
-            self._overlaid.add(table.name)
-
-    def _words_at(self, table: Table) -> list[str]:
-        here = super()._words_at(table)
-        return [f"{schema}.{here[0]}" for schema in ("main", "temp")] if table.name in self._overlaid else here
+            self._overlaid = {*self._overlaid, table.name}
 
     def touch(self, table: Table, keys: Iterable[Key], rows: Iterable[Values]) -> None:
         touched, folded = quoted(f"{table.name}__touched"), quoted(f"{table.name}__folded")
@@ -281,6 +307,11 @@ class BuildSession(_PrivateSession):
                 self.execute("ROLLBACK")
                 raise
             self.execute("COMMIT")
+
+
+def _late(index: str) -> str:
+    """The words that are not in an index yet; ``index`` is quoted."""
+    return f'{index[:-1]}_late"'
 
 
 def _is_plain(row: RecordRow) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventlog.errors import InvalidQuery
-from eventlog.store.searching import Phrase, Search, fts5, parse, tsquery, tsvector
+from eventlog.store.searching import Phrase, Search, fts5, has_words, needles, parse, tsquery, tsvector
 from eventlog.store.words import DAY_US, MAX_BYTES, MAX_WORD, MAX_WORDS, day_terms, spaced, terms_between, words
 from tests import postgres
 
@@ -159,6 +159,7 @@ def test_both_databases_find_the_same(both: tuple[sqlite3.Connection, object], t
             "SELECT count(*) WHERE %s::tsvector @@ %s::tsquery", (tsvector(terms, words(text)), tsquery(search, asked))
         ).fetchone()
         assert here == there
+        assert has_words(" ".join((*terms, spaced(text))), needles(search, asked)) == bool(here[0])
 
 
 @given(st.integers(-(2**60), 2**60), st.integers(-400 * DAY_US, 4000 * DAY_US), st.integers(-(2**60), 2**60))
