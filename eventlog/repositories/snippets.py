@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
 
 from eventlog.store.searching import Phrase, Search
@@ -13,10 +14,18 @@ BEFORE = 60
 """Characters that are shown before the first match."""
 LENGTH = 240
 _ASCII = re.compile(r"[0-9A-Za-z]+")
-_PAIR = re.compile(rf"[{PAIRED}]{{2}}")
 _MARKS = r"[^\w\s\x00-\u02ff\u2000-\U0010ffff]"
 """Characters of scripts that are neither letters nor digits: what is put on top of those, for the most part."""
-_TOKEN = re.compile(rf"[{PAIRED}]{_MARKS}*|[^\W_{PAIRED}](?:[^\W_{PAIRED}]|{_MARKS})*")
+
+
+@cache
+def _token() -> re.Pattern[str]:
+    return re.compile(rf"[{PAIRED}]{_MARKS}*|[^\W_{PAIRED}](?:[^\W_{PAIRED}]|{_MARKS})*")
+
+
+@cache
+def _pair() -> re.Pattern[str]:
+    return re.compile(rf"[{PAIRED}]{{2}}")
 
 
 class Snippet(NamedTuple):
@@ -79,7 +88,7 @@ def _apart(places: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _tokens(text: str) -> Iterable[tuple[str, int, int]]:
     """The words of a text with their places; what is kept in pairs, character by character."""
-    for found in (_ASCII if text.isascii() else _TOKEN).finditer(text):
+    for found in (_ASCII if text.isascii() else _token()).finditer(text):
         if found[0].isascii():
             yield found[0].lower(), found.start(), found.end()
             continue
@@ -104,4 +113,4 @@ def _units(phrase: Phrase) -> list[str]:
 
 
 def _is_pair(word: str) -> bool:
-    return _PAIR.fullmatch(word) is not None
+    return len(word) == 2 and not word.isascii() and _pair().fullmatch(word) is not None

@@ -244,6 +244,9 @@ class Table:
         fields = row.__struct_fields__ if words is None else row.__struct_fields__[:-1]
         self.columns = tuple(_column(name, hints[name]) for name in fields)
         self.names = tuple(column.name for column in self.columns)
+        facets, time = (words.facets, words.time) if words is not None else ((), None)
+        self._facets = tuple((name, self.names.index(name)) for name in facets)
+        self._time = None if time is None else self.names.index(time)
         self.key_indexes = tuple(self.names.index(name) for name in self.key)
         self._loaders = tuple(
             (index, bool if column.kind == "bool" else _json_loader(hints[column.name]))
@@ -276,11 +279,9 @@ class Table:
 
     def terms(self, values: Values) -> list[str]:
         """The terms by which a row is found, besides its words: those of its facets and its time."""
-        assert self.words is not None  # noqa: S101
-        cells = [(name, values[self.names.index(name)]) for name in self.words.facets]
-        terms = [facet(name, cell) for name, cell in cells if cell is not None]
-        if self.words.time is not None:
-            terms += day_terms(values[self.names.index(self.words.time)])
+        terms = [facet(name, cell) for name, place in self._facets if (cell := values[place]) is not None]
+        if self._time is not None:
+            terms += day_terms(values[self._time])
         return terms
 
     def changed(self, old: msgspec.Struct, new: msgspec.Struct) -> tuple[tuple[int, ...], Values]:

@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 from eventlog.codec import from_json, to_json
 from eventlog.errors import InvalidQuery
-from eventlog.store.words import Run, pairs, runs
+from eventlog.store.words import INDEXED, Run, pairs, runs
 
 MAX_CHARACTERS = 1000
 MAX_PHRASES = 50
 SHORTEST_PREFIX = 2
-_INDEXED = re.compile(r"[0-9A-Za-z\x80-\U0010ffff]+")
 _TOKEN = re.compile(r'\s*(?P<minus>-?)(?:"(?P<phrase>[^"]*)(?P<end>"?)(?P<star>\*?)|(?P<bare>[^\s"]+))')
 
 
@@ -138,7 +137,7 @@ def _needle(phrase: Phrase) -> str:
 def has_words(indexed: str, asked: str) -> bool:
     """Whether a text, as FTS5 would get it, has what is searched for: the same answer without an index."""
     every, without = _asked(asked)
-    words = f" {' '.join([word.lower() if word.isascii() else word for word in _INDEXED.findall(indexed)])} "
+    words = f" {' '.join([word.lower() if word.isascii() else word for word in INDEXED.findall(indexed)])} "
     return all(any(needle in words for needle in either) for either in every) and not any(
         needle in words for needle in without
     )

@@ -213,7 +213,10 @@ class WriteSession(Session, SqlWriter):
             self.execute(f"INSERT INTO {index}(rowid, words) SELECT position, words FROM {late} ORDER BY position")
             self.execute(f"DELETE FROM {late}")
         place = f"{late}(position, words)" if short else f"{index}(rowid, words)"
-        self.executemany(f"INSERT INTO {place} VALUES (?, ?)", fresh)
+        if len(fresh) == 1:
+            self.execute(f"INSERT INTO {place} VALUES (?, ?)", fresh[0])
+        else:
+            self.executemany(f"INSERT INTO {place} VALUES (?, ?)", fresh)
 
 
 class _PrivateSession(WriteSession):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from unicodedata import category, normalize
 from zlib import crc32
 
@@ -26,9 +26,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY, _LAST_DAY = 0, (datetime(2099, 12, 31, tzinfo=UTC) - _EPOCH).days
 PAIRED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 PAIRED += "\uff66-\uff9f\U00020000-\U0003ffff"
-_RUN = re.compile(r"[0-9A-Za-z]*[^\x00-\x7f][0-9A-Za-z\x80-\U0010ffff]*")
-_WORD = re.compile(rf"(?P<pairs>[{PAIRED}]+)|[^\W_{PAIRED}]+")
+_NO_WORD = r"\x00-/:-@\[-`{-\x7f"
+"""What of ASCII is no letter and no digit."""
+_RUN = re.compile(rf"[0-9A-Za-z]*[^\x00-\x7f][^{_NO_WORD}]*")
+INDEXED = re.compile(rf"[^{_NO_WORD}]+")
+"""A word as FTS5 sees it in what `spaced` gives."""
 _ASCII_WORD = re.compile(r"[0-9A-Za-z]+")
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    # Ranges as these take 10 ms to compile, and a program that is only started needs none of it.
+    return re.compile(rf"(?P<pairs>[{PAIRED}]+)|[^\W_{PAIRED}]+")
 
 
 class Run(str):
@@ -44,7 +53,7 @@ def runs(text: str) -> Iterator[str]:
         return
     plain = normalize("NFKD", normalize("NFKD", text).casefold())
     plain = normalize("NFC", "".join([char for char in plain if char.isascii() or category(char)[0] != "M"]))
-    for found in _WORD.finditer(plain):
+    for found in _word().finditer(plain):
         yield Run(found[0]) if found["pairs"] else found[0][:MAX_WORD]
 
 
