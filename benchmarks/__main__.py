@@ -15,6 +15,7 @@ GROUPS = (
     "listing",
     "startup",
     "jobs",
+    "search",
     "sessions",
     "tokens",
     "web",

@@ -45,6 +45,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Calls of language models, over 90 days."""
     queries: int
     starts: int
+    searched_messages: int
     import_bytes: int
     """Transcripts that are imported."""
 
@@ -65,6 +66,7 @@ SIZES = {
         llm_calls=5_000,
         queries=5,
         starts=3,
+        searched_messages=2_000,
         import_bytes=2_000_000,
     ),
     "small": Size(
@@ -82,6 +84,7 @@ SIZES = {
         llm_calls=60_000,
         queries=15,
         starts=10,
+        searched_messages=100_000,
         import_bytes=60_000_000,
     ),
     "full": Size(
@@ -99,6 +102,7 @@ SIZES = {
         llm_calls=300_000,
         queries=25,
         starts=20,
+        searched_messages=1_000_000,
         import_bytes=1_000_000_000,
     ),
 }

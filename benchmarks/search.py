@@ -21,6 +21,7 @@ VOCABULARY = 100_000
 MESSAGES_A_SESSION = 200
 START_US = 1_700_000_000_000_000
 MINUTE_US = 60_000_000
+DAY_US = 1440 * MINUTE_US
 
 
 def texts(count: int, seed: int = 5) -> Iterator[str]:
@@ -50,7 +51,9 @@ def run(bench: Bench) -> Iterator[Figure]:
             log.projections = type(log.projections)(log, only)
             log.projections.prepare()
         took = time.perf_counter() - began
-        yield _figure("search.rebuild", f"a rebuild of search alone, {count:,} messages, a MB of text", took / megabytes)
+        yield _figure(
+            "search.rebuild", f"a rebuild of search alone, {count:,} messages, a MB of text", took / megabytes
+        )
     with eventlog.open(path) as log:
         yield from _asked(log, count)
         yield _size(log, megabytes)
@@ -66,7 +69,7 @@ def _fill(log: Log, count: int) -> int:
         role = "assistant" if number % 2 else "user"
         event = MessageAdded(message_id=str(number), role=role, parts=(TextPart(text=text),))
         stream = f"session-{number // MESSAGES_A_SESSION}"
-        batch.append(Append(stream, event, occurred_at=START_US + number * MINUTE_US))
+        batch.append(Append(stream=stream, events=event, occurred_at=START_US + number * MINUTE_US))
         if len(batch) == EVENTS_A_COMMIT:
             log.append_many(batch, durability="process")
             batch = []
@@ -82,7 +85,7 @@ def _asked(log: Log, count: int) -> Iterator[Figure]:
         ("common", "a common word", None, partial(find, "common")),
         ("role", "a common word of one role", 200, partial(find, "common", role="user")),
         ("session", "a common word in one session of many", 200, partial(find, "common", session_id=session)),
-        ("days", "a common word in three days", 200, partial(find, "common", since=middle, until=middle + 4320 * MINUTE_US)),
+        ("days", "a common word in three days", 200, partial(find, "common", since=middle, until=middle + 3 * DAY_US)),
         ("nothing", "a common word with a condition that nothing meets", 200, partial(find, "common", kind="note")),
         ("rare", "a rare word", None, partial(find, "rarely")),
         ("phrase", "a phrase of a common and a middling word", None, partial(find, '"common middling"')),
@@ -123,16 +126,19 @@ def _size(log: Log, megabytes: float) -> Figure:
 
 def _appended(bench: Bench, count: int) -> Figure:
     """What the index takes of appends in batches: the same log with it and without."""
-    took = []
-    for name in ("without", "with"):
+    took: dict[str, float] = {}
+    for name in ("without", "with") * 2:
         chosen = [one for one in installed() if name == "with" or one.name != "search_documents"]
         with eventlog.open(bench.fresh(f"search-{name}"), projections="off") as log:
             log.projections = type(log.projections)(log, chosen)
             log.projections.prepare()
             began = time.process_time()
             size = _fill(log, min(count, 50_000))
-            took.append(time.process_time() - began)
-    return _figure("search.append", "search: kept while appending, a MB of text", (took[1] - took[0]) / (size / 1e6))
+            spent = time.process_time() - began
+        took[name] = min(spent, took.get(name, spent))
+    return _figure(
+        "search.append", "search: kept while appending, a MB of text", (took["with"] - took["without"]) / (size / 1e6)
+    )
 
 
 def _figure(name: str, what: str, seconds: float, bar: float | None = None) -> Figure:
