@@ -42,6 +42,7 @@ from eventlog.target import Target, data_folder, parse_target
 if TYPE_CHECKING:
     from eventlog.aio import AsyncLog
     from eventlog.importers.run import Report
+    from eventlog.mirror import DualWriteRepository
     from eventlog.store.jsonl import JsonLinesStore
     from eventlog.worker.handlers import JobFunction
 
@@ -167,7 +168,16 @@ class Log(EventLog):
     @cached_property
     def sessions(self) -> SessionsRepository:
         """Conversations with agents: what was said, what was called, forks, and worktrees."""
-        return SessionsRepository(self, self.projections)
+        made = SessionsRepository(self, self.projections)
+        made.observer = lambda session_id: self.dual_write.told(session_id)
+        return made
+
+    @cached_property
+    def dual_write(self) -> DualWriteRepository:
+        """The folder of JSON files that sessions are written to, too, for programs that read those still."""
+        from eventlog.mirror import DualWriteRepository  # few logs have one
+
+        return DualWriteRepository(self, self.projections, self.data_dir)
 
     @cached_property
     def tasks(self) -> TasksRepository:
@@ -241,6 +251,7 @@ class Past:
     """A log as of a version: the same questions, and nothing that writes."""
 
     def __init__(self, source: PastLog) -> None:
+        self._source = source
         self.version = source.version
         self.read_stream = source.read_stream
         self.runs = RunsRepository(source)
@@ -261,6 +272,13 @@ class Past:
         self.containers = ContainersRepository(source)
         self.statistics = StatisticsRepository(source)
         self.prices = PricesRepository(source)
+
+    @cached_property
+    def dual_write(self) -> DualWriteRepository:
+        """See `Log.dual_write`."""
+        from eventlog.mirror import DualWriteRepository
+
+        return DualWriteRepository(self._source)
 
 
 def open(

@@ -214,6 +214,7 @@ class EventLog:
             self.committer.commit(transaction)
         except BaseException as error:
             self._local.transaction = None
+            self._local.afterwards = {}
             if transaction is not None:
                 transaction.over = True
             if os.getpid() == pid:
@@ -221,6 +222,20 @@ class EventLog:
             if (translated := self.store.translate(error)) is not error:
                 raise translated from error
             raise
+        afterwards, self._local.afterwards = getattr(self._local, "afterwards", {}), {}
+        for call in afterwards.values():
+            call()
+
+    def after_commit(self, name: str, call: Callable[[], None]) -> None:
+        """Make a call when what this thread appended is committed: now, or at the end of the transaction it is in; of
+        several of one name the last one. It must not raise.
+        """
+        if getattr(self._local, "transaction", None) is None:
+            call()
+            return
+        if getattr(self._local, "afterwards", None) is None:
+            self._local.afterwards = {}
+        self._local.afterwards[name] = call
 
     def import_records(self, records: Iterable[Record], progress: Progress | None = None, batch: int = 5000) -> int:
         """Append records of another log as they are; they must continue this log's chain, hash by hash.

@@ -35,6 +35,7 @@ SHORT = 8
         "messages": ("sessions_parts:messages", "List a session's own messages, on whichever branch."),
         "tools": ("sessions_parts:tools", "List the calls of tools of a session."),
         "llm-calls": ("sessions_parts:llm_calls", "List the calls of language models of a session."),
+        "dual-write": ("sessions_dual_write:dual_write", "Write sessions to JSON files, too, for older programs."),
     },
 )
 def sessions() -> None:

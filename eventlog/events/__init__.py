@@ -7,6 +7,7 @@ from eventlog.events.base import Event, UnknownEvent, event_type
 from eventlog.events.executions import EXECUTION_EVENTS, ExecutionEvent
 from eventlog.events.imports import IMPORT_EVENTS, ImportEvent
 from eventlog.events.jobs import JOB_EVENTS, JobEvent
+from eventlog.events.mirrors import MIRROR_EVENTS, MirrorEvent
 from eventlog.events.prices import PRICE_EVENTS, PriceEvent
 from eventlog.events.projects import PROJECT_EVENTS, ProjectEvent
 from eventlog.events.runs import RUN_EVENTS, RunEvent
@@ -25,6 +26,7 @@ EVENTS: tuple[type[Event], ...] = (
     + IMPORT_EVENTS
     + EXECUTION_EVENTS
     + PRICE_EVENTS
+    + MIRROR_EVENTS
 )
 AnyEvent = (
     ProjectEvent
@@ -37,6 +39,7 @@ AnyEvent = (
     | ImportEvent
     | ExecutionEvent
     | PriceEvent
+    | MirrorEvent
 )
 
 __all__ = ["EVENTS", "AnyEvent", "Event", "UnknownEvent", "event_type"]

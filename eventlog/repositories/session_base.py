@@ -57,6 +57,9 @@ class Desk:
 class SessionBase(Repository):
     """Find sessions, and do something with one inside a transaction."""
 
+    observer: Callable[[str], None] | None = None
+    """Is told of each session that a command changed, once that is committed. It must not raise."""
+
     @property
     def _tables(self) -> Projections:
         assert self._projections is not None  # noqa: S101 - only the past has none, and it takes no commands
@@ -64,7 +67,13 @@ class SessionBase(Repository):
 
     def _decide(self, session_id: str, work: Callable[[Desk], T], *needs: str, durability: Durability = "full") -> T:
         log, tables = self._log, self._tables
-        return log.decide(lambda tx: work(Desk(tx, tables, session_id, needs)), durability=durability)
+        made = log.decide(lambda tx: work(Desk(tx, tables, session_id, needs)), durability=durability)
+        self._told(session_id)
+        return made
+
+    def _told(self, session_id: str) -> None:
+        if (observer := self.observer) is not None:
+            self._log.after_commit(f"session-{session_id}", lambda: observer(session_id))
 
     def _tell(self, session_id: str, event: Event, occurred_at: When = None) -> Session:
         """Append an event to a session that there is, and return it."""

@@ -100,7 +100,9 @@ class SessionsRepository(SessionMessages, SessionCalls):
             self._begin(tx, fresh, made, occurred_at, key)
             return fresh
 
-        return self.get(log.decide(work, durability=durability))
+        first = log.decide(work, durability=durability)
+        self._told(first)
+        return self.get(first)
 
     def fork(
         self,
@@ -138,6 +140,7 @@ class SessionsRepository(SessionMessages, SessionCalls):
             self._begin(desk.tx, fresh, made, occurred_at, None)
 
         self._decide(session_id, work, "messages")
+        self._told(fresh)
         return self.get(fresh)
 
     def _begin(self, tx: Tx, session_id: str, made: SessionCreated, occurred_at: When, key: str | None) -> None:

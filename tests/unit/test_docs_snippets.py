@@ -31,6 +31,7 @@ PAGES = (
     "docs/jobs.md",
     "docs/sessions.md",
     "docs/search.md",
+    "docs/dual-write.md",
     "docs/executions.md",
     "docs/cost.md",
     "docs/importing.md",
