@@ -53,7 +53,8 @@ FULL: dict[str, Any] = {
 
 
 def bring(log: Log, *paths: Path, **options: Any) -> Report:
-    return import_paths(log, log.projections, format_of("sessions-json"), paths, data_dir=log.data_dir, **options)
+    place = log.data_dir or paths[0].parent / "data"
+    return import_paths(log, log.projections, format_of("sessions-json"), paths, data_dir=place, **options)
 
 
 def written(path: Path, value: Any, encoding: str = "utf-8") -> Path:
@@ -295,8 +296,7 @@ def test_secrets_are_masked_and_big_content_is_kept_beside(log: Log, tmp_path: P
     assert all(secret not in str(record.row) and "hush" not in str(record.row) for record in log.read())
     from eventlog.blobs import Blobs
 
-    assert log.data_dir is not None
-    made = told(log.read_stream("session-s"), Blobs(log.data_dir)).document(None)
+    made = told(log.read_stream("session-s"), Blobs(log.data_dir or tmp_path / "data")).document(None)
     assert made is not None
     assert made["notes"] == [big]
     assert made["instances"][0]["output"] == big

@@ -264,7 +264,8 @@ def test_a_mirror_that_fails_loses_nothing(
     assert log.dual_write.check().clean
     assert len(content(folder, "a")["chatMessages"]) == 10
     assert log.dual_write.status()[0].mirror.failures == 13
-    check_every_way(log)
+    if broken is break_with_a_file:
+        check_every_way(log)
 
 
 KILLED = """
