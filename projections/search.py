@@ -70,7 +70,11 @@ def text_of_json(raw: Raw | UnsetType) -> str:
     """The texts in a JSON value, a line each."""
     if raw is UNSET:
         return ""
-    return "\n".join(leaves(msgspec.json.decode(raw)))
+    try:
+        return "\n".join(leaves(msgspec.json.decode(raw)))
+    except (msgspec.DecodeError, RecursionError):
+        # Nested too deeply, or text that is none: what stands there can be searched as it is.
+        return bytes(raw).decode("utf-8", "replace")
 
 
 def _message(event: MessageAdded) -> str:

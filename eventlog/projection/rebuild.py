@@ -210,6 +210,7 @@ def verify(log: EventLog, groups: Sequence[Group], progress: Progress | None = N
 
 def _verify(log: EventLog, groups: Sequence[Group], progress: Progress | None) -> list[Difference]:
     scratch = log.store.scratch()
+    scratch.keeps_words = False  # rows are compared; of words it is asked whether there are any
     try:
         stored = checkpoints(scratch)
         differences: list[Difference] = []

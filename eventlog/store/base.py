@@ -485,6 +485,9 @@ class Builder(Writer, Protocol):
 class Scratch(Writer, Protocol):
     """A private view frozen at one head, in which tables of a projection's name are temporary copies of its own."""
 
+    keeps_words: bool
+    """Whether words of rows are kept in temporary tables; without them nothing can be searched there."""
+
     def overlay(self, table: Table) -> None:
         """Shadow a live table by a view: live rows without those in `touched`, plus those in `folded`."""
 

@@ -278,7 +278,8 @@ class Writer(Reader, SqlWriter):
 
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
         if table.words is not None:
-            rows = [(*row[:-1], tsvector(table.terms(row), words(row[-1]))) for row in rows]
+            kept = self.keeps_words
+            rows = [(*row[:-1], tsvector(table.terms(row), words(row[-1])) if kept else "") for row in rows]
         if len(rows) > 1 and len(rows) * len(table.columns) > MOST_VALUES:
             self._copy(f"COPY {quoted(table.name)} ({stored_names(table)}) FROM STDIN", held_rows(table, rows))
         elif rows:

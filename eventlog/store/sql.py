@@ -231,6 +231,7 @@ class SqlWriter(SqlReader):
     """Reads and writes inside one transaction. See `eventlog.store.base.Writer`."""
 
     temporary = ""
+    keeps_words = True
     executemany: Callable[..., object]
     """Runs one statement for each row of values."""
 

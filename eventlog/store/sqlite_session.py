@@ -161,7 +161,7 @@ class WriteSession(Session, SqlWriter):
 
     def create_table(self, table: Table) -> None:
         super().create_table(table)
-        if table.words is not None:
+        if table.words is not None and self.keeps_words:
             self._create_words(table)
 
     def _create_words(self, table: Table) -> None:
@@ -184,8 +184,9 @@ class WriteSession(Session, SqlWriter):
             self.execute(f"ALTER TABLE {_late(quoted(words_of(old)))} RENAME TO {_late(quoted(words_of(new)))}")
 
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
-        if table.words is not None and rows:
-            self._insert_words(table, rows)
+        if table.words is not None:
+            if rows and self.keeps_words:
+                self._insert_words(table, rows)
             rows = [row[:-1] for row in rows]
         super().insert(table, rows)
 
@@ -287,7 +288,18 @@ class ScratchSession(_PrivateSession):
             ).fetchall()
             sides.append({tuple(row[index] for index in table.key_indexes): row for row in rows})
         here, there = sides
+        if table.words is not None:
+            here.update({row[:1]: row for row in self._without_words(table)})
         return [(here.get(key), there.get(key)) for key in sorted(here.keys() | there.keys(), key=repr)]
+
+    def _without_words(self, table: Table) -> list[Values]:
+        """Live rows that no search finds: a difference, though the rows themselves are right."""
+        sizes, late = quoted(f"{words_of(table.name)}_docsize"), _late(quoted(words_of(table.name)))
+        return self.execute(
+            f"SELECT {names(table)} FROM main.{quoted(table.name)} AS live WHERE "
+            f"NOT EXISTS (SELECT 1 FROM main.{sizes} WHERE id = live.position) "
+            f"AND NOT EXISTS (SELECT 1 FROM main.{late} AS late WHERE late.position = live.position)"
+        ).fetchall()
 
 
 class BuildSession(_PrivateSession):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from msgspec import Raw
 
+import eventlog
 from eventlog.app import Log
+from eventlog.errors import InvalidEvent
 from eventlog.events.agents import MessageAdded, SummaryAdded, TextPart, ToolCallFinished
 from eventlog.events.runs import RunStarted
 from eventlog.projection import parallel
@@ -155,3 +158,27 @@ def test_a_rebuild_in_several_processes_has_every_word(log: Log, monkeypatch: py
     fill(log, ["red"])
     assert ask(log, "red") == [7, 2, 1]
     assert ask(log, "the", Filter("stream", "=", "session-1")) == [6, 2]
+
+
+def test_verify_tells_rows_without_words(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with eventlog.open(path) as log:
+        fill(log, [*TEXTS, "long " * 2000])
+        assert log.projections.verify() == []
+        with log.transaction() as tx:
+            tx.transaction.writer.execute("DELETE FROM search_documents__words_docsize WHERE id = 2")  # type: ignore[attr-defined]
+            tx.transaction.writer.execute("DELETE FROM search_documents__words_late")  # type: ignore[attr-defined]
+        assert [one.key for one in log.projections.verify(["search_documents"])] == [(2,)]
+        log.projections.rebuild(["search_documents"])
+        assert log.projections.verify() == []
+        assert ask(log, "herring") == [2]
+
+
+def test_what_is_nested_too_deeply_is_searched_as_it_stands(log: Log) -> None:
+    deep = b"[" * 5000 + b'"deep fox"' + b"]" * 5000
+    try:
+        log.append("session-1", ToolCallFinished(tool_call_id="c", outcome="ok", result=Raw(deep)))
+    except InvalidEvent:
+        return
+    assert log.projections.status()[0].state == "live"
+    assert ask(log, "deep fox") == [1]
