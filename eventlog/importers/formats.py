@@ -20,6 +20,7 @@ FORMATS = {
     "agent-jsonl": ("agent_jsonl:AgentFiles", "A coding agent's messages, tools and summaries in JSON lines."),
     "openai-agents": ("openai_agents:OpenAIAgents", "Sessions of the OpenAI Agents SDK (SQLite)."),
     "mlflow": ("mlflow:MlflowStore", "MLflow's tracking store in SQLite (mlflow.db)."),
+    "runs-db": ("runs_db:RunHistory", "A history of runs (.runmeta/run_history.db) with its result/<run_id>."),
 }
 
 

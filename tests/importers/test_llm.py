@@ -304,7 +304,7 @@ def test_rows_that_are_not_as_they_should_be_are_kept_and_the_others_read(tmp_pa
         connection.commit()
     with eventlog.open(tmp_path / "log.db") as log:
         report = imported(log, new.path)
-        assert report.sources[0].problem == "1 records could not be read"
+        assert report.sources[0].problem == "1 record could not be read"
         assert (report.total.raw_records, report.total.quarantined_records) == (1, 1)
         assert [event.message_id for event in of(log, MessageAdded)] == ["m1", "m2", "m3"]
         assert log.sessions.get("b").title == "a\\xff\\x00"
