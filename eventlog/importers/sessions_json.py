@@ -85,7 +85,10 @@ class SessionFiles:
             return
         reader = SessionReader(path, intake)
         for place, value in enumerate(values):
-            reader.take(value, place, alone=len(values) == 1)
+            try:
+                reader.take(value, place, alone=len(values) == 1)
+            except RecursionError:
+                intake.quarantine(place, len(data) // len(values), "nested too deeply", sha256(data).hexdigest())
             yield (place + 1) / len(values)
 
 
@@ -124,7 +127,7 @@ class _Doc(NamedTuple):
     rest: dict[str, Any]
     absent: list[str]
     created: int
-    canonical: dict[str, Any]
+    whole: dict[str, Any]
     latest: int | None
     """The last time it tells of; None where it tells of none."""
 
@@ -148,20 +151,22 @@ class SessionReader:
 
     def take(self, value: Any, place: int, *, alone: bool) -> None:
         """One object of the file: a session, or something that is kept as it is."""
-        length = len(to_json(clean(value)))
+        value = clean(value)
+        data = to_json(value)
         try:
-            doc = self._doc(self._intake.masker.value(clean(value)), alone)
-            wanted = self._wanted(doc)
+            wanted = self._wanted(self._doc(self._intake.masker.value(value), alone))
             self._intake.check(wanted)
             if wanted:
-                self._intake.add(Native(place, length, wanted))
+                self._intake.add(Native(place, len(data), wanted))
         except Unfit as error:
-            kept = self._intake.kept(str(error), clean(value))
-            own = key_of("sessions-json", self._name, place, sha256(to_json(clean(value))).hexdigest())
-            self._intake.add(Native(place, length, [Wanted(self._intake.stream, [kept], own, self._mtime)], (), "raw"))
+            kept = self._intake.kept(str(error), value)
+            own = key_of("sessions-json", self._name, place, sha256(data).hexdigest())
+            self._intake.add(
+                Native(place, len(data), [Wanted(self._intake.stream, [kept], own, self._mtime)], (), "raw")
+            )
         except (InvalidInput, InvalidEvent, InvalidName) as error:
             reason = f"cannot be stored: {type(error).__name__}"
-            self._intake.quarantine(place, length, reason, sha256(to_json(clean(value))).hexdigest())
+            self._intake.quarantine(place, len(data), reason, sha256(data).hexdigest())
 
     def _doc(self, value: Any, alone: bool) -> _Doc:
         if not isinstance(value, dict):
@@ -183,7 +188,7 @@ class SessionReader:
         absent = [*([] if "id" in value or "sessionId" in value or "session_id" in value else ["id"])]
         absent += [name for name in names if name not in known]
         first = created if created is not None else min(earliest, default=self._mtime)
-        whole = comparable({**value, "id": known_id})
+        whole = {**value, "id": known_id}
         return _Doc(session_id, known, rest, absent, first, whole, latest_of(known))
 
     # what it asks for
@@ -197,7 +202,7 @@ class SessionReader:
         if before.deleted:
             return []
         path = _workspace_path(self._intake, before)
-        if before.session is not None and canonical(before.document(path) or {}) == doc.canonical:
+        if before.session is not None and canonical(before.document(path) or {}) == comparable(doc.whole):
             return []
         wanted: list[Wanted] = []
         own = key_of("sessions-json", "session", doc.id)

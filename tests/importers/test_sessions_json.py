@@ -225,8 +225,9 @@ def test_a_list_in_one_file(log: Log, tmp_path: Path) -> None:
         b'{"id": "x", "task": "\xff\xfe"}',
         b"[" * 5000,
         b'{"id": "x", "task": "t"} {"id": "y"}',
+        b'{"id": "x", "task": ' + b"[" * 900 + b"]" * 900 + b"}",
     ],
-    ids=["empty", "nul", "truncated", "not UTF-8", "deep", "glued"],
+    ids=["empty", "nul", "truncated", "not UTF-8", "deep", "glued", "nearly too deep"],
 )
 def test_a_file_that_cannot_be_read_stops_no_other_and_can_be_repaired(
     log: Log, tmp_path: Path, content: bytes
