@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +109,10 @@ class _Folder:
             for record in self._log.read(streams=[self.stream], types=[RecordKept])
         )
         """Whether the sums of the task's own database have what is in these files."""
+        self._was_empty = not versions.get(self.stream, 0)
         self.has_tools = (path / "tools.jsonl").exists()
         self.said: dict[str, bytes | None] = {}
-        """Keys of what was said of calls in this import, with their results."""
+        """Keys of what was said of calls in this import, with what tells their results from others."""
 
     def key(self, *of: object) -> str:
         """The key of something in this folder's stream."""
@@ -117,19 +120,19 @@ class _Folder:
 
     def knows(self, key: str) -> bool:
         """Whether something was said already, in this import or before."""
-        if key in self.said:
-            return True
+        if key in self.said or self._was_empty:
+            return key in self.said
         with self._log.reader() as reader:
             return key in reader.known_keys([key])
 
     def result(self, key: str) -> bytes | None:
-        """The result in what was said under a key."""
+        """What tells the result in what was said under a key from others; None: there is none, or it is in a blob."""
         if key in self.said:
             return self.said[key]
         with self._log.reader() as reader:
             row = reader.record_with_key(key)
         event = None if row is None else self._log.codec.decode(row[3], row[4], row[11])
-        return bytes(event.result) if isinstance(event, ToolCallFinished) and isinstance(event.result, Raw) else None
+        return _digest(event.result) if isinstance(event, ToolCallFinished) else None
 
 
 class _Reader(ABC):
@@ -145,7 +148,8 @@ class _Reader(ABC):
             with path.open("rb") as file:
                 for piece in pieces(file, 0, self._read):
                     if piece.value is not None:
-                        self.count(piece.value)
+                        with suppress(KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
+                            self.count(piece.value)
 
     @property
     def state(self) -> Any:
@@ -227,7 +231,7 @@ class _Reader(ABC):
             error_type=end.error_type and self._intake.masker.text(end.error_type),
         )
         key = self._folder.key("tool end", tool_call_id)
-        self._folder.said[key] = bytes(result) if isinstance(result, Raw) else None
+        self._folder.said[key] = _digest(result)
         return self._append([event], key, at)
 
 
@@ -246,16 +250,17 @@ class _Messages(_Reader):
         if role is None:
             self._nth(f"raw {identity(value)}")
             return
-        own, same, nth = self._which(inner, fields)
+        uses = tool_uses(fields)
+        own, same, nth = self._which(inner, fields, uses)
         self._last = own or f"{same}.{nth}"
-        for use in (*_uses_in(inner.get("content")), *tool_uses(fields)):
+        for use in (*_uses_in(inner.get("content")), *uses):
             self._id_of(use)
 
-    def _which(self, inner: dict[str, Any], fields: Fields) -> tuple[str | None, str, int]:
+    def _which(self, inner: dict[str, Any], fields: Fields, uses: list[ToolUse]) -> tuple[str | None, str, int]:
         """A message's own id, its content, and which with this content it is."""
         own = message_id(fields)
-        uses = [(use.id, use.same) for use in tool_uses(fields)]
-        same = identity(inner.get("role"), inner.get("content"), uses, call_id(fields))
+        asked = [(use.id, use.same) for use in uses]
+        same = identity(inner.get("role"), inner.get("content"), asked, call_id(fields))
         if own is None:
             return None, same, self._nth(same)
         if (own, same) not in self._seen:
@@ -281,12 +286,13 @@ class _Messages(_Reader):
         if role is None:
             return self._raw(value, at)
         when = self._mtime if at is None else at
-        own, same, nth = self._which(inner, fields)
+        uses = tool_uses(fields)
+        own, same, nth = self._which(inner, fields, uses)
         key = self._folder.key("message", same, nth)
         this = own or f"{same}.{nth}"
         after: list[Wanted] = []
         parts = self._thoughts(fields) + self._content(inner.get("content"), role, fields, this, when, after)
-        for use in tool_uses(fields):
+        for use in uses:
             tool_call_id = self._id_of(use)
             parts.append(ToolCallPart(id=tool_call_id, name=use.name))
             after.append(self._started(use, tool_call_id, this, when))
@@ -349,7 +355,7 @@ class _Messages(_Reader):
         if not self._folder.knows(key):
             after.append(self._finished(end._replace(result=content), tool_call_id, fields.first(("name",), str), at))
             return [part]
-        if content is None or to_json(self._intake.masker.value(content)) == self._folder.result(key):
+        if content is None or _digest(Raw(to_json(self._intake.masker.value(content)))) == self._folder.result(key):
             return [part]
         if isinstance(content, str):
             return [part, self._intake.text(content)]
@@ -456,6 +462,10 @@ def _opened(value: dict[str, Any]) -> tuple[dict[str, Any], Fields, Role | None]
     role = inner.get("role")
     said = any(name in fields for name in ("content", "tool_calls", "function_call", "reasoning_content"))
     return inner, fields, ROLES.get(role.lower()) if isinstance(role, str) and said else None
+
+
+def _digest(result: object) -> bytes | None:
+    return sha256(result).digest() if isinstance(result, Raw) else None
 
 
 def _uses_in(content: Any) -> list[ToolUse]:

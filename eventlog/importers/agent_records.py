@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -60,9 +61,7 @@ class Fields:
 
     def __init__(self, value: Mapping[str, Any]) -> None:
         self._value = value
-        self._names: dict[str, str] = {}
-        for name in value:
-            self._names.setdefault(_CAPITAL.sub(lambda found: f"_{found[1]}", name).lower(), name)
+        self._names = {_snake(name): name for name in value}
         self._used: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -72,10 +71,14 @@ class Fields:
         """The first of these that is there and of a kind, None where none is; it counts as used."""
         for name in names:
             own = self._names.get(name)
-            if own is None or self._value[own] is None:
+            if own is None:
                 continue
             value = self._value[own]
-            if isinstance(value, kind) and not (isinstance(value, bool) and kind is not object and kind is not bool):
+            if (
+                value is not None
+                and isinstance(value, kind)
+                and not (isinstance(value, bool) and kind is not object and kind is not bool)
+            ):
                 self._used.add(own)
                 return value
         return None
@@ -102,6 +105,11 @@ class Fields:
     def rest(self) -> dict[str, Any]:
         """What was not used and is not null."""
         return {name: item for name, item in self._value.items() if name not in self._used and item is not None}
+
+
+@lru_cache(4096)
+def _snake(name: str) -> str:
+    return _CAPITAL.sub(r"_\1", name).lower()
 
 
 def identity(*said: Any) -> str:

@@ -9,8 +9,9 @@ task's uuid, beside the database or one level below, is kept in the task's strea
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ TASKS = _tasks[0]
 KEPT = "tasks-db"
 """The kind under which a row is kept in its task's stream."""
 MAX_FILE_BYTES = 16 << 20
+PAGE = 200
+"""Rows of which is asked together what the log has of them."""
 _LONG = 4096
 _NEEDED = ("uuid", "task_source", "owner", "repo", "task_type", "task_id", "status", "created_at")
 _INTEGERS = ("process_id", "context_length", *COUNTS)
@@ -59,9 +62,12 @@ class TaskDatabases:
         with open_foreign(path, {"tasks": _NEEDED}) as database:
             last = max(1, database.count("tasks"))
             reader = _TaskReader(path, intake)
-            for row in database.rows("tasks"):
-                reader.take(row)
-                yield min(1.0, row.number / last)
+            rows = database.rows("tasks")
+            while page := list(islice(rows, PAGE)):
+                reader.look([row.values.get("uuid") for row in page])
+                for row in page:
+                    reader.take(row)
+                yield min(1.0, page[-1].number / last)
 
 
 class _TaskReader:
@@ -72,6 +78,9 @@ class _TaskReader:
         self._log = intake.batch.log
         self._mtime = int(path.stat().st_mtime * 1_000_000)
         self._folders = _folders(path.parent)
+        self._kept: dict[str, tuple[int, RecordKept]] = {}
+        self._deleted: set[str] = set()
+        self._rows: dict[str, Task] = {}
 
     def take(self, row: Row) -> None:
         """One row."""
@@ -100,15 +109,15 @@ class _TaskReader:
         """What is new in a row; None where nothing is."""
         stream = f"task-{uuid}"
         kept = self._intake.kept(KEPT, {name: _short(value) for name, value in given.items()})
-        last = self._last(stream)
+        last = self._kept.get(stream)
         if last is not None and (last[1].data, last[1].blob) == (kept.data, kept.blob):
             return None
         own = key_of("tasks-db", uuid, 0 if last is None else last[0], to_json(kept))
-        before = self._before(stream, uuid, columns, None if last is None else last[1])
+        before = self._before(uuid, columns, None if last is None else last[1])
         events: list[Event] = []
         if before is not None:
             events += changes(before, columns)
-        elif not self._was_deleted(stream):
+        elif stream not in self._deleted:
             created = TaskCreated(**{name: columns[name] for name in CREATED if name in columns})
             events += [one for one in (created, sums(columns)) if one is not None]
         at = self._mtime if before is not None else columns["created_at"]
@@ -116,14 +125,21 @@ class _TaskReader:
             at = columns["completed_at"]
         return Wanted(stream, [*events, kept], own, at)
 
-    def _last(self, stream: str) -> tuple[int, RecordKept] | None:
-        """The row as it was kept last, and where."""
-        for record in self._log.read(streams=[stream], types=[RecordKept], backwards=True):
+    def look(self, uuids: Iterable[Any]) -> None:
+        """See how these rows were kept last, and which of them are tasks of the log or were."""
+        keys = [(uuid,) for uuid in uuids if isinstance(uuid, str)]
+        streams = [f"task-{uuid}" for (uuid,) in keys if uuid and len(uuid) <= 200]
+        self._kept = {}
+        self._deleted = set()
+        for record in self._log.read(streams=streams, types=[RecordKept, TaskDeleted]):
             if isinstance(record.event, RecordKept) and record.event.kind == KEPT:
-                return record.position, record.event
-        return None
+                self._kept[str(record.stream)] = record.position, record.event
+            elif isinstance(record.event, TaskDeleted):
+                self._deleted.add(str(record.stream))
+        with self._log.reader() as reader:
+            self._rows = {key[0]: row for key, row in reader.load(TASKS.table, keys).items()}
 
-    def _before(self, stream: str, uuid: str, columns: Mapping[str, Any], kept: RecordKept | None) -> Task | None:
+    def _before(self, uuid: str, columns: Mapping[str, Any], kept: RecordKept | None) -> Task | None:
         """What a row is compared with: itself as it was, else what the log knows of the task."""
         if kept is not None and isinstance(kept.data, Raw):
             old = from_json(bytes(kept.data))
@@ -131,12 +147,7 @@ class _TaskReader:
             if _short(columns.get("error_message")) == old.get("error_message"):
                 then["error_message"] = columns.get("error_message")
             return Task(**{**dict.fromkeys(COLUMNS), **dict.fromkeys(COUNTS, 0), **then, "uuid": uuid})
-        with self._log.reader() as reader:
-            row: Task | None = reader.load(TASKS.table, [(uuid,)]).get((uuid,))
-        return row
-
-    def _was_deleted(self, stream: str) -> bool:
-        return next(iter(self._log.read(streams=[stream], types=[TaskDeleted], limit=1)), None) is not None
+        return self._rows.get(uuid)
 
     def _file(self, uuid: str, file: Path, number: int) -> None:
         """Keep a JSON file of a task as it is."""
