@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import msgspec
 from msgspec import Raw
@@ -164,6 +164,11 @@ class RemoteLog(EventLog):
     def imports(self) -> RemoteImports:
         """What was brought in, and what could not be read."""
         return RemoteImports(self, self.projections)
+
+    @property
+    def dual_write(self) -> NoReturn:
+        """The files of a mirror are where the server is. Raises InvalidInput."""
+        raise InvalidInput("sessions are written to files where the log is: open the log itself for dual_write")
 
     @cached_property
     def executions(self) -> RemoteExecutions:
@@ -356,6 +361,8 @@ class RemotePast:
         self.tasks = RemoteTasks(source)
         self.statistics = RemoteStatistics(source)
         self.prices = RemotePrices(source)
+
+    dual_write = RemoteLog.dual_write
 
 
 def open_remote(
