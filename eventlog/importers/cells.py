@@ -40,7 +40,8 @@ class Scan:
         """Add a record for each row; yields how much is done, from ``start`` to ``end``. A missing table has no rows.
 
         ``make`` raises KeyError, TypeError, ValueError or AttributeError for a row that is not as it should be, which
-        is then kept as it is, and returns None for one that is told elsewhere.
+        is then kept as it is, and returns None for one that is told elsewhere. The length of what it returns is of what
+        it read besides the row.
         """
         if table not in self.database:
             return
@@ -75,7 +76,7 @@ class Scan:
             self._quarantine(offset, row, f"{table}: cannot be stored: {type(error).__name__}")
             return
         if native is not None:
-            self.intake.add(native._replace(offset=offset, length=row.size))
+            self.intake.add(native._replace(offset=offset, length=row.size + native.length))
 
     def _quarantine(self, offset: int, row: Row, reason: str) -> None:
         digest = sha256(repr(sorted(row.values.items())).encode("utf-8", "replace")).hexdigest()

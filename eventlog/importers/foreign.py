@@ -66,6 +66,8 @@ class Foreign:
         self.columns = columns
         self._connection = connection
         self._steps = _Steps(connection)
+        self._cut = False
+        """Whether there may be more rows than were fetched last."""
         self._size = sum(_size(one) for one in (path, Path(f"{path}-wal")))
 
     def __contains__(self, table: str) -> bool:
@@ -91,15 +93,14 @@ class Foreign:
 
     def _paged(self, table: str, where: str, values: tuple[Any, ...], after: int) -> Iterator[Row]:
         budget = 2 * self._size + PAGE_BYTES
-        while True:
-            page = self._page(table, where, (*values, after))
+        more = True
+        while more:
+            page, more = self._page(table, where, (*values, after))
             for row in page:
                 if row.number <= after or (budget := budget - row.size) < 0:
                     raise _failed(self.path, "SQLITE_CORRUPT")
                 after = row.number
                 yield row
-            if not page:
-                return
 
     def find(self, table: str, column: str, value: Any) -> list[Row]:
         """The same, in a list."""
@@ -146,13 +147,15 @@ class Foreign:
         taken = {name.lower() for name in self.columns[table]}
         return next(name for name in _NUMBER_NAMES if name not in taken)
 
-    def _page(self, table: str, where: str, values: tuple[Any, ...]) -> list[Row]:
+    def _page(self, table: str, where: str, values: tuple[Any, ...]) -> tuple[list[Row], bool]:
+        """Some rows, and whether there may be more."""
         columns, number = self.columns[table], self._number_of(table)
         names = ", ".join(map(_quoted, columns))
         rest = f"FROM {_quoted(table)} {where} ORDER BY {number} LIMIT ?"
         try:
             found = self._fetch(f"SELECT {number}, {names} {rest}", (*values, PAGE_ROWS), PAGE_ROWS)
-            return [_row(one, columns) for one in found]
+            more = self._cut
+            return [_row(one, columns) for one in found], more
         except sqlite3.DataError:
             # One of them has a value that is too long: each for itself then, and of that one what can be read.
             numbers = self._fetch(f"SELECT {number} {rest}", (*values, PAGE_ROWS), PAGE_ROWS)
@@ -163,7 +166,7 @@ class Foreign:
                 size += 0 if row is None else row.size
                 if size > PAGE_BYTES:
                     break
-            return made
+            return made, bool(made)
 
     def _one(self, table: str, number: int, columns: tuple[str, ...]) -> Row | None:
         of = f"FROM {_quoted(table)} WHERE {self._number_of(table)} = ?"
@@ -188,6 +191,7 @@ class Foreign:
     def _fetch(self, sql: str, values: tuple[Any, ...], limit: int) -> list[tuple[Any, ...]]:
         """Rows up to a limit, fewer where they have many bytes. DataError: a value is too long."""
         self._steps.left = PAGE_STEPS
+        self._cut = True
         found, size = [], 0
         try:
             with contextlib.closing(self._connection.execute(sql, values)) as cursor:
@@ -196,6 +200,8 @@ class Foreign:
                     size += sum(len(cell) for cell in one if isinstance(cell, (str, bytes)))
                     if size > PAGE_BYTES or len(found) == limit:
                         break
+                else:
+                    self._cut = False
         except sqlite3.DataError:
             # What came before the value is a page of its own.
             if found:

@@ -102,6 +102,7 @@ class _Logs:
         self.schemas = database.by("schemas", "id")
         self.owners: dict[tuple[str, str], str] = {}
         """Which thread of a family has a message."""
+        self.families: dict[str, str] = {}
         self.begun: set[str] = set()
         """The sessions of which it was said that they began."""
         self.told: set[str] = set()
@@ -174,7 +175,9 @@ class _Logs:
             for one in self.parts.turn_fragments(turn)
         ]
         call = self._call(values, session, end, text(values["tip_message_hash"]))
-        return Native(0, 0, [*before, *self._rest(values, session, tools, fragments, end)], [call])
+        return Native(
+            0, self.parts.read_bytes(), [*before, *self._rest(values, session, tools, fragments, end)], [call]
+        )
 
     def _chain(
         self, session: str, tip: str | None, model: str | None, at: int | None, begun: int | None
@@ -220,14 +223,17 @@ class _Logs:
 
     def _family(self, session: str) -> str:
         """The thread from which a thread was forked, and that one from …"""
-        seen = {session}
+        if session in self.families:
+            return self.families[session]
+        seen, above = {session}, session
         while True:
-            found = self.threads(session)
+            found = self.threads(above)
             parent = text(found[0].values["forked_from"]) if found else None
             if parent is None or parent in seen:
-                return session
+                self.families[session] = above
+                return above
             seen.add(parent)
-            session = parent
+            above = parent
 
     def _message(self, row: Row, session: str, family: str, parent: str | None, at: int | None) -> Wanted:
         digest = row.values["hash"]
@@ -291,7 +297,9 @@ class _Logs:
         fragments = self.parts.old_fragments(response)
         call = self._call(values, session, end, f"{response}:response")
         self.begun.add(session)
-        return Native(0, 0, [*wanted, *self._rest(values, session, tools, fragments, end)], [call])
+        return Native(
+            0, self.parts.read_bytes(), [*wanted, *self._rest(values, session, tools, fragments, end)], [call]
+        )
 
     # calls
 

@@ -31,6 +31,7 @@ class Parts:
 
     def __init__(self, database: Foreign, intake: Intake) -> None:
         self._intake = intake
+        self._read_bytes = 0
         by = database.by
         self._parts = by("parts", "message_hash")
         self._fragments = by("fragments", "id") if "fragments" in database else lambda value: []
@@ -46,6 +47,11 @@ class Parts:
         self.turn_tools = by("turn_tools", "turn_id")
         self.turn_fragments = by("turn_fragments", "turn_id")
 
+    def read_bytes(self) -> int:
+        """How many bytes of content were read since this was asked last."""
+        size, self._read_bytes = self._read_bytes, 0
+        return size
+
     # the newer form
 
     def of_message(self, digest: str, actions: list[Event]) -> list[AnyPart]:
@@ -53,6 +59,7 @@ class Parts:
         rows = sorted(self._parts(digest), key=lambda row: row.values["position"] or 0)
         made: list[AnyPart] = []
         for row in rows:
+            self._read_bytes += row.size
             values = row.values
             payload = json_or(values["payload"], {})
             if not isinstance(payload, dict):
@@ -105,7 +112,10 @@ class Parts:
 
     def _fragment(self, number: Any) -> str:
         found = self._fragments(number)
-        return found[0].values["content"] or "" if found else ""
+        if not found:
+            return ""
+        self._read_bytes += found[0].size
+        return found[0].values["content"] or ""
 
     def fragment_named(self, number: Any) -> dict[str, Any]:
         """Which fragment that is, and where it came from; not what is in it."""
@@ -125,6 +135,7 @@ class Parts:
         found = self._attachments(digest)
         if not found:
             return [RawPart(data=Raw(to_json({"attachment": digest})))]
+        self._read_bytes += found[0].size
         values = found[0].values
         kind = text(values["type"])
         if found[0].too_big:
@@ -202,6 +213,7 @@ class Parts:
         """What the tools answered that the model was given."""
         made: list[AnyPart] = []
         for one in self._tool_results(response):
+            self._read_bytes += one.size
             call = text(one.values["tool_call_id"]) or f"{response}#{one.number}"
             made.append(ToolCallResponsePart(id=call))
             exception = text(one.values.get("exception"))

@@ -95,8 +95,9 @@ class _History:
             key = key_of(own, "ended", ended, values["ended_at"])
             wanted.append(Wanted(stream, [RunFinished(status=ended)], key, started if end is None else end))
         self.runs.add(str(number))
-        wanted += self._files(self.results / str(number), own, stream, started)
-        return Native(0, 0, wanted)
+        files = list(self._files(self.results / str(number), own, stream, started))
+        size = sum(event.size_bytes for one in files for event in one.events if isinstance(event, RunArtifactSaved))
+        return Native(0, size, [*wanted, *files])
 
     def _started(self, values: dict[str, Any]) -> RunStarted:
         mask = self.intake.masker.text
