@@ -25,7 +25,8 @@ from eventlog.events.agents import (
     ToolCallStarted,
 )
 from eventlog.events.sessions import SessionCreated
-from eventlog.importers.llm import LlmLogs, provider_of, usage_of
+from eventlog.importers.llm import LlmLogs
+from eventlog.importers.llm_usage import provider_of, usage_of
 from eventlog.importers.run import Options, Report, import_paths
 from tests.fixtures import transcripts
 from tests.importers.llm_schema import SCHEMA
