@@ -44,7 +44,10 @@ _WAITING = (
     "SELECT a.pid, coalesce(l.relation::regclass::text, l.locktype), l.mode, pg_blocking_pids(a.pid)::text "
     "FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()"
 )
-_DEADLOCKS = "SELECT deadlocks, coalesce(checksum_failures, 0) FROM pg_stat_database WHERE datname = current_database()"
+_DATABASE = (
+    "SELECT deadlocks, coalesce(checksum_failures, 0), active_time / 1000, xact_commit + xact_rollback "
+    "FROM pg_stat_database WHERE datname = current_database()"
+)
 # Asking for the size of a table waits for whoever has it to himself, as a migration has; then it is not told.
 _TABLES = (
     "SELECT c.relname, greatest(c.reltuples, 0)::bigint, "
@@ -78,13 +81,14 @@ def _postgres(log: EventLog) -> PostgresStore:
 def status(log: EventLog) -> dict[str, Any]:
     """Connections of the server and of this process's pool, sizes, dead rows, locks, deadlocks, settings.
 
+    ``query_time_s``: how long the database has been at work on statements of all programs, in ``transactions``.
     ``tables``: rows as the server estimates them, bytes of the table and of its indexes (None while somebody has the
     table to himself), dead rows.
     """
     store = _postgres(log)
     with store.reader() as reader:
         used, active, idle = reader.execute(_CONNECTIONS).fetchone()
-        deadlocks, checksum_failures = reader.execute(_DEADLOCKS).fetchone()
+        deadlocks, checksum_failures, query_time_s, transactions = reader.execute(_DATABASE).fetchone()
         settings = {name: reader.execute("SELECT current_setting(?)", (name,)).fetchone()[0] for name in _SETTINGS}
         tables = {
             name: {"rows": rows, "table_bytes": size, "index_bytes": indexes, "dead_rows": dead}
@@ -107,6 +111,8 @@ def status(log: EventLog) -> dict[str, Any]:
             ],
             "deadlocks": deadlocks,
             "checksum_failures": checksum_failures,
+            "query_time_s": round(query_time_s, 3),
+            "transactions": transactions,
             "advice": _advice(settings),
             "settings": settings,
             "tables": tables,
@@ -128,7 +134,7 @@ def problems(log: EventLog, progress: Progress | None) -> list[str]:
         if reader.execute("SELECT 1 FROM log_head").fetchone() is None:
             found.append("the row of log_head is missing, so nothing can be appended: run `eventlog db migrate`")
         found += [f"the index {name} is not valid" for (name,) in reader.execute(_INVALID).fetchall()]
-        failures = reader.execute(_DEADLOCKS).fetchone()[1]
+        failures = reader.execute(_DATABASE).fetchone()[1]
         found += [f"{failures} pages had a wrong checksum when they were read"] if failures else []
         installed = reader.execute(_AMCHECK).fetchone()
         if installed and reader.execute(_MAY, installed).fetchone()[0]:

@@ -15,7 +15,7 @@ from eventlog.store import environment, sqlite_schema
 from eventlog.store.base import Progress
 from eventlog.store.filelock import FileLock
 from eventlog.store.migrations import SchemaStatus
-from eventlog.store.sqlite import LOCK_TIMEOUT_S, SQLiteStore
+from eventlog.store.sqlite import LOCK_TIMEOUT_S, PRAGMAS, SQLiteStore
 from eventlog.store.sqlite_schema import open_store, set_aside_leftovers, trigger_problems
 from eventlog.target import data_folder
 
@@ -30,7 +30,7 @@ def _sqlite(log: EventLog) -> SQLiteStore:
 
 
 def status(log: EventLog) -> dict[str, Any]:
-    """Sizes, versions, settings, tables with their rows."""
+    """Sizes, versions, settings of the file and of a connection that writes to it, tables with their rows."""
     store = _sqlite(log)
     buggy = environment.has_wal_reset_bug()
     with store.reader() as reader:
@@ -51,6 +51,7 @@ def status(log: EventLog) -> dict[str, Any]:
         "advice": _ADVICE if buggy else None,
         "lock_timeout_s": store.timeout_s,
         "settings": settings,
+        "writer_settings": dict(pragma.split(" = ") for pragma in PRAGMAS),
         "tables": rows,
     }
 

@@ -47,7 +47,7 @@ _FILES_CHECK_S = 0.001
 _FORK_WAIT_S = 1.0
 _FAULTS = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FULL")
 _SYNCHRONOUS = {"full": "FULL", "process": "NORMAL"}
-_PRAGMAS = (
+PRAGMAS = (
     "journal_mode = WAL",
     "busy_timeout = 5000",
     "synchronous = FULL",
@@ -58,6 +58,7 @@ _PRAGMAS = (
     "wal_autocheckpoint = 1000",
     "journal_size_limit = 67108864",
 )
+"""What a connection that writes is set to."""
 _stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
 
 
@@ -350,7 +351,7 @@ class SQLiteStore(Liveness):
         if with_space:
             environment.check_space(self.path.parent)
         connection = self._connect("rw", with_space=with_space)
-        for pragma in _PRAGMAS:
+        for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
         return connection

@@ -199,6 +199,18 @@ def _of_database(log: Log) -> Iterator[Family]:
         [(name, {"state": state}, count) for state, count in status["connections"].items()],
     )
     yield _one("eventlog_database_deadlocks_total", "counter", "Deadlocks of the database.", status["deadlocks"])
+    yield _one(
+        "eventlog_database_query_seconds_total",
+        "counter",
+        "How long the database has been at work on statements of all programs.",
+        status["query_time_s"],
+    )
+    yield _one(
+        "eventlog_database_transactions_total",
+        "counter",
+        "Transactions of the database; a question is one.",
+        status["transactions"],
+    )
     name = "eventlog_table_bytes"
     yield (
         name,

@@ -36,11 +36,13 @@ def plain(place: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+@pytest.mark.feature("S4-9")
 def test_every_field_is_told(database: str) -> None:
     found = run_json(database, "db", "status")
     assert {
         *("url", "position", "hash", "log_id", "schema", "size_bytes", "connections", "pool", "longest_transaction_s"),
         *("locks_waited_for", "deadlocks", "checksum_failures", "advice", "settings", "tables", "projection_lag"),
+        *("query_time_s", "transactions"),
     } == set(found)
     assert (found["position"], found["schema"]) == (25, "public")
     assert found["hash"] == run_json(database, "log", "head")["hash"]
@@ -48,6 +50,7 @@ def test_every_field_is_told(database: str) -> None:
     assert found["pool"] == {"size": 5, "max_overflow": 10, "checked_out": 1, "checked_in": 0}
     assert found["connections"]["in_use"] >= 1
     assert found["locks_waited_for"] == []
+    assert found["query_time_s"] > 0 and found["transactions"] >= 1
     assert found["settings"]["lock_timeout"] == "5s"
     assert found["settings"]["idle_in_transaction_session_timeout"] == "10s"
     assert found["projection_lag"]["runs"] == 0

@@ -52,11 +52,14 @@ def test_followers_are_told(server: Server, client: Client, target: str) -> None
     follower.close()
 
 
+@pytest.mark.feature("S4-9")
 def test_the_pool_and_the_server_are_measured(client: Client) -> None:
     found = samples(client)
     assert found["eventlog_pool_size"] >= 1
     assert found["eventlog_pool_in_use"] >= 0
     assert found['eventlog_database_connections{state="in_use"}'] >= 1
     assert found["eventlog_database_deadlocks_total"] >= 0
+    assert found["eventlog_database_query_seconds_total"] > 0
+    assert found["eventlog_database_transactions_total"] > 0
     assert found['eventlog_table_bytes{table="events"}'] > 0
     assert found["eventlog_database_bytes"] > 0
