@@ -16,6 +16,7 @@ from projections.contests import Contest, ContestProblem
 from projections.settings import Setting
 
 
+@pytest.mark.feature("S0-1", "S0-7")
 def test_an_execution_is_started_finished_found_and_deleted(log: Log) -> None:
     started = log.executions.start("A", "rust", contest_id="abc300", command="./a < in.txt", started_at=1_000_000)
     assert (started.status, started.finished_at, started.stdout) == ("running", None, "")
@@ -35,6 +36,7 @@ def test_an_execution_is_started_finished_found_and_deleted(log: Log) -> None:
     assert log.executions.find_all() == []
 
 
+@pytest.mark.feature("S0-6")
 def test_transactions_hold_over_repositories(log: Log) -> None:
     with log.transaction():
         log.contests.save(Contest("abc300", "ABC 300"))
@@ -81,6 +83,7 @@ def test_what_is_saved_unchanged_appends_nothing(log: Log) -> None:
         assert log.head().position == position, thing
 
 
+@pytest.mark.feature("S0-3")
 def test_a_setting_is_shared_keeps_its_history_and_its_past(log: Log) -> None:
     for value in ("rust", {"name": "rust", "flags": ["-O", None, 1.5]}, None, False, 0):
         assert log.settings.set("language", value).value == value
@@ -103,6 +106,7 @@ def test_a_setting_is_shared_keeps_its_history_and_its_past(log: Log) -> None:
     assert [one.name for one in log.settings.list(text="lang", limit=1)] == ["language"]
 
 
+@pytest.mark.feature("S0-4")
 def test_a_container_lives_and_can_come_back(log: Log) -> None:
     made = log.containers.create("rust:1.70", container_id="c1", labels={"API_TOKEN": "abc", "contest": "abc300"})
     assert made.labels == {"API_TOKEN": "[redacted]", "contest": "abc300"}

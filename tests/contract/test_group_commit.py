@@ -61,6 +61,7 @@ def test_one_stream_contended_for_gives_each_version_to_one_winner(log: Log) -> 
     assert_whole(log)
 
 
+@pytest.mark.feature("S0-9")
 def test_batches_of_threads_stay_together(log: Log) -> None:
     def work(worker: int) -> None:
         for number in range(5):

@@ -63,6 +63,7 @@ def test_what_was_appended_is_there_after_closing(open_log: OpenLog) -> None:
     assert again.append("note-1", Noted()).version == 4
 
 
+@pytest.mark.feature("S0-10")
 @pytest.mark.shared
 def test_two_log_objects_in_one_process_take_turns(open_log: OpenLog) -> None:
     one, two = open_log(), open_log()
@@ -147,6 +148,7 @@ def test_an_option_that_is_none_is_refused(tmp_path: Path, options: dict[str, An
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.feature("S1-8")
 @pytest.mark.parametrize("target", [":memory:", "sqlite://", "sqlite:///:memory:"])
 def test_a_log_in_memory_has_no_path(target: str) -> None:
     with eventlog.open(target) as log:
@@ -155,6 +157,7 @@ def test_a_log_in_memory_has_no_path(target: str) -> None:
         log.append("note-1", Noted())
 
 
+@pytest.mark.feature("S1-8")
 def test_targets_name_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "sub folder" / "log.db"
     with eventlog.open(path) as log:
@@ -176,6 +179,7 @@ def test_a_target_that_is_none_is_refused(target: str) -> None:
         eventlog.open(target)
 
 
+@pytest.mark.feature("S1-8")
 def test_the_default_is_a_file_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EVENTLOG_URL")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))

@@ -55,6 +55,7 @@ def full_session(log: Log) -> str:
     return session.session_id
 
 
+@pytest.mark.feature("S1-1", "S1-2")
 def test_a_session_lives_from_creation_to_deletion(log: Log) -> None:
     """FEATURES S1: create, get, update, get all, delete session; add chat message; counts and totals."""
     full_session(log)
@@ -62,6 +63,7 @@ def test_a_session_lives_from_creation_to_deletion(log: Log) -> None:
     workspace = log.workspaces.find_by_path("/work/project")
     assert workspace is not None
     assert workspace.workspace_id == hashlib.sha256(b"/work/project").hexdigest()[:16] == session.workspace_id
+    assert workspace.path_sha256 == hashlib.sha256(b"/work/project").hexdigest()
     assert (session.kind, session.status, session.agent, session.head_message_id) == ("chat", "active", "coder", "m3")
     assert (session.message_count, session.tool_call_count, session.llm_call_count) == (3, 1, 1)
     assert (session.total_tokens, session.model) == (105, "opus")
@@ -108,6 +110,7 @@ def test_what_tools_were_called_with_and_answered_is_filled_in(log: Log) -> None
     )  # fmt: skip
 
 
+@pytest.mark.feature("S1-2")
 def test_instances_have_a_status_and_go_away(log: Log) -> None:
     """FEATURES S1: instances of a session, update instance status."""
     log.sessions.create(session_id="s")
@@ -271,6 +274,7 @@ def test_compactions_summaries_and_links_are_told(log: Log) -> None:
     assert [one.type for one in log.sessions.history("child")] == ["session.created", "session.linked"]
 
 
+@pytest.mark.feature("S1-3")
 @alike
 def test_sessions_are_found_by_all_that_is_asked_for(log: Log) -> None:
     """FEATURES S1: indexes by workspace, status, type and created."""
@@ -361,6 +365,7 @@ def test_tables_that_are_not_inline_are_brought_along(open_log: OpenLog) -> None
         log.sessions.start_tool_call("s-1", "bash", tool_call_id="t1")
 
 
+@pytest.mark.feature("S1-1")
 @alike
 def test_a_workspace_is_registered_once_moves_and_is_found_by_its_path(log: Log) -> None:
     first = log.workspaces.register("/work/../work/a/", name="a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from freezegun import freeze_time
 from eventlog.app import Log
 from eventlog.errors import Conflict, InvalidEvent, InvalidInput, LogReadOnly, NotFound
 from eventlog.events.agents import Usage
+from eventlog.repositories.tasks import TasksRepository
 from projections.tasks import Task
 from tests.helpers import in_threads
 from tests.projections.reference import check_every_way
@@ -45,6 +47,7 @@ def counts(task: Task | None) -> tuple[int, int, int, int]:
     return task.llm_call_count, task.tool_call_count, task.total_tokens, task.compression_count
 
 
+@pytest.mark.feature("S4-1")
 @pytest.mark.alike
 def test_a_task_has_the_21_columns_it_was_created_with(log: Log) -> None:
     created = log.tasks.create(COLUMNS)
@@ -53,6 +56,28 @@ def test_a_task_has_the_21_columns_it_was_created_with(log: Log) -> None:
     assert len(COLUMNS) == 21
     assert {name: getattr(created, name) for name in created.__struct_fields__} == expected
     check_every_way(log)
+
+
+@pytest.mark.feature("S4-2")
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("create", "task_data"),
+        ("get_by_uuid", "uuid"),
+        ("update", "uuid updates"),
+        ("update_status", "uuid status error_message"),
+        ("update_statistics", "uuid llm_calls tool_calls tokens compressions"),
+        ("complete", "uuid"),
+        ("fail", "uuid error_message"),
+        ("list_by_status", "status limit offset"),
+        ("list_by_user", "user limit offset"),
+        ("delete", "uuid"),
+    ],
+)
+def test_methods_are_called_as_a_task_database_s(method: str, parameters: str) -> None:
+    found = inspect.signature(getattr(TasksRepository, method)).parameters.values()
+    named = [one.name for one in found if one.kind is one.POSITIONAL_OR_KEYWORD]
+    assert named[1 : 1 + len(parameters.split())] == parameters.split()
 
 
 @pytest.mark.alike
@@ -84,6 +109,7 @@ def test_a_task_goes_its_way(log: Log) -> None:
     check_every_way(log)
 
 
+@pytest.mark.feature("S4-2", "S4-11")
 def test_what_is_counted_and_what_is_recorded_add_up(log: Log) -> None:
     log.tasks.create(ISSUE, uuid=UUID, llm_provider="openai", model="gpt-4.1", llm_call_count=1, total_tokens=5)
     usage = Usage(input=100, cache_read=1_000, output=10, reasoning=1)
@@ -137,6 +163,7 @@ def test_a_call_in_a_task_has_its_row(log: Log) -> None:
     check_every_way(log)
 
 
+@pytest.mark.feature("S4-2")
 def test_a_task_that_is_not_there_gives_the_documented_result(log: Log) -> None:
     log.tasks.create(ISSUE, uuid="gone")
     log.tasks.delete("gone")

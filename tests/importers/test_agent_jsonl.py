@@ -73,6 +73,7 @@ def counts(log: Log) -> tuple[int, int, int, int]:
     return task.llm_call_count, task.tool_call_count, task.total_tokens, task.compression_count
 
 
+@pytest.mark.feature("S4-5")
 def test_four_files_make_one_task(log: Log, tmp_path: Path) -> None:
     log.tasks.create({**ROW, "llm_call_count": 0, "tool_call_count": 0, "total_tokens": 0})
     report = bring(log, folder(tmp_path))

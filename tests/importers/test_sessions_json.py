@@ -82,6 +82,7 @@ def snake(document: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+@pytest.mark.feature("S1-4")
 @pytest.mark.parametrize("spelling", ["camelCase", "snake_case"])
 @pytest.mark.parametrize("given", [FULL, snake(FULL)], ids=["camel", "snake"])
 def test_what_is_imported_comes_out_the_same(log: Log, tmp_path: Path, given: dict[str, Any], spelling: Any) -> None:
@@ -198,6 +199,7 @@ def test_two_files_of_one_session_in_one_import(log: Log, tmp_path: Path) -> Non
     assert log.sessions.get("s-1").message_count == 4
 
 
+@pytest.mark.feature("S1-4")
 def test_a_list_in_one_file(log: Log, tmp_path: Path) -> None:
     many = [{"id": f"s{n}", "task": f"t{n}", "createdAt": T0 // 1000 + n} for n in range(600)]
     path = written(
@@ -216,6 +218,7 @@ def test_a_list_in_one_file(log: Log, tmp_path: Path) -> None:
     assert log.head() == head
 
 
+@pytest.mark.feature("S1-4")
 @pytest.mark.parametrize(
     "content",
     [

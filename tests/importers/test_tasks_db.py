@@ -70,6 +70,7 @@ def counts(task: Task) -> tuple[int, int, int, int]:
     return task.llm_call_count, task.tool_call_count, task.total_tokens, task.compression_count
 
 
+@pytest.mark.feature("S4-5")
 def test_a_row_is_a_task_with_all_its_columns(log: Log, database: Database) -> None:
     database.add()
     report = bring(log, database.path.parent)

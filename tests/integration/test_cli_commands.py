@@ -82,6 +82,7 @@ def test_a_list_is_an_array_of_the_struct_s_fields(runs: Cli) -> None:
         assert msgspec.convert(found, list[Run]) == log.runs.list()
 
 
+@pytest.mark.feature("S2-4")
 @pytest.mark.parametrize(
     ("options", "numbers"),
     [
@@ -142,6 +143,7 @@ def test_compare(runs: Cli) -> None:
     runs("runs", "compare", 1, 99, status=1)
 
 
+@pytest.mark.feature("S2-5")
 def test_update(runs: Cli) -> None:
     found = runs.json("runs", "update", 2, "--status", "success", "--note", "fine", "--no-project", "--tag", "a=b=c")
     assert (found["status"], found["note"], found["project_id"]) == ("success", "fine", None)
@@ -160,6 +162,7 @@ def test_an_update_is_all_or_nothing(runs: Cli) -> None:
     assert runs.json("log", "head") == before
 
 
+@pytest.mark.feature("S2-5")
 def test_delete_asks(runs: Cli) -> None:
     before = runs.json("log", "head")
     assert "--yes" in runs("runs", "delete", 1, status=2).stderr
@@ -184,6 +187,7 @@ def test_recover_finds_nothing_where_nothing_is_proven(runs: Cli) -> None:
 # projects
 
 
+@pytest.mark.feature("S2-3")
 def test_projects(empty: Cli) -> None:
     empty("projects", "add", "alpha", "--path", "/srv", "--note", "n")
     assert "already" in empty("projects", "add", "alpha", status=1).stderr
@@ -407,6 +411,7 @@ def test_a_spoilt_table_is_found_and_rebuilt(runs: Cli) -> None:
 # the database
 
 
+@pytest.mark.feature("S1-7")
 def test_database(runs: Cli, tmp_path: Path) -> None:
     status = runs.json("db", "status")
     assert status["position"] == runs.json("log", "head")["position"]
@@ -418,6 +423,7 @@ def test_database(runs: Cli, tmp_path: Path) -> None:
     assert runs.json("db", "init")["position"] == status["position"]
 
 
+@pytest.mark.feature("S0-8")
 def test_schema_down_and_up_again(runs: Cli) -> None:
     before = runs.json("runs", "list")
     assert "--yes" in runs("db", "rollback", "--to", 1, status=2).stderr
@@ -483,6 +489,7 @@ def test_a_log_without_tables_gets_them_when_asked(tmp_path: Path) -> None:
     assert Cli(tmp_path / "log.db").json("runs", "list")[0]["command"] == "x"
 
 
+@pytest.mark.feature("S2-9")
 def test_times_are_shown_in_the_zone_asked_for(runs: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "2026-11-18 20:06:40.000+09:00" in runs("log", "read", "--stream", "run-1", "--jst").stdout
     assert "2026-11-18 12:06:40.000+01:00" in runs("log", "read", "--stream", "run-1", "--tz", "Europe/Berlin").stdout

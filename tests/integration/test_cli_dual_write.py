@@ -11,6 +11,7 @@ import eventlog
 from tests.integration.test_cli_commands import Cli
 
 
+@pytest.mark.feature("S1-5")
 def test_from_enabling_to_cutting_over(tmp_path: Path) -> None:
     cli = Cli(tmp_path / "log.db")
     with eventlog.open(tmp_path / "log.db") as log:

@@ -18,6 +18,7 @@ def run(tmp_path: Path) -> Cli:
     return Cli(tmp_path / "log.db")
 
 
+@pytest.mark.feature("S0-1")
 def test_executions_from_start_to_end(run: Cli, tmp_path: Path) -> None:
     first = run("executions", "start", "A", "rust", "--contest", "abc300", "--command", "./a").stdout.strip()
     assert run.json("executions", "show", first)["status"] == "running"
@@ -45,6 +46,7 @@ def test_executions_from_start_to_end(run: Cli, tmp_path: Path) -> None:
     assert "there is no execution" in run("executions", "show", first, status=1).stderr
 
 
+@pytest.mark.feature("S0-2")
 def test_contests_and_problems_are_saved_changed_and_deleted(run: Cli) -> None:
     run("contests", "save", "abc300", "--platform", "atcoder", "--starts", "2023-04-29T21:00+09:00", "--url", "u")
     run("contests", "save", "abc300", "--name", "ABC 300", "--url", "")
@@ -67,6 +69,7 @@ def test_contests_and_problems_are_saved_changed_and_deleted(run: Cli) -> None:
     assert len(run.json("contests", "list", "--as-of", 2)) == 1
 
 
+@pytest.mark.feature("S0-3")
 def test_settings_are_set_read_and_remembered(run: Cli) -> None:
     assert "version 1" in run("settings", "set", "editor", '{"tab": 4}').stdout
     assert run("settings", "get", "editor").stdout == '{"tab": 4}\n'
@@ -86,6 +89,7 @@ def test_settings_are_set_read_and_remembered(run: Cli) -> None:
     assert "no JSON" in run("settings", "set", "editor", "{", "--json-value", status=2).stderr
 
 
+@pytest.mark.feature("S0-4")
 def test_containers_are_followed_to_their_end(run: Cli) -> None:
     assert run("containers", "create", "rust:1.70", "--id", "c1", "--name", "judge", "--label", "a=b").stdout == "c1\n"
     run("containers", "start", "c1")

@@ -181,6 +181,7 @@ def test_closed_standard_streams(db: Path) -> None:
     assert process.wait(timeout=30) == 4
 
 
+@pytest.mark.feature("S2-6")
 def test_a_lot_of_output_uses_no_memory(db: Path, tmp_path: Path) -> None:
     size = int(os.environ.get("EVENTLOG_TEST_OUTPUT_MB", "64"))
     script = (

@@ -51,6 +51,7 @@ class Odd(Exception):
     pass
 
 
+@pytest.mark.feature("S2-8")
 @pytest.mark.parametrize(
     ("error", "status", "code", "kind"),
     [
@@ -98,6 +99,7 @@ def test_what_a_run_says(log: Any) -> None:
     assert [said.text for said in log.runs.messages(1)] == ["hello \\xff"]
 
 
+@pytest.mark.feature("S2-6")
 def test_files(log: Any, tmp_path: Path) -> None:
     source = tmp_path / "config.toml"
     source.write_text("a = 1\n")
@@ -123,6 +125,7 @@ def test_files(log: Any, tmp_path: Path) -> None:
     assert log.runs.files(1) == run.dir
 
 
+@pytest.mark.feature("S2-7")
 def test_an_input_that_cannot_be_read_fails_the_run(log: Any, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError), log.runs.track("x", inputs=[tmp_path / "none"]):
         raise AssertionError("the block does not run")
@@ -131,6 +134,7 @@ def test_an_input_that_cannot_be_read_fails_the_run(log: Any, tmp_path: Path) ->
     assert json.loads((tmp_path / "result/1/meta.json").read_text())["status"] == "fail"
 
 
+@pytest.mark.feature("S2-7")
 def test_files_that_cannot_be_written_do_not_stop_the_program(
     log: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def complete(log: Log) -> str:
     return job_id
 
 
+@pytest.mark.feature("S3-1", "S3-9")
 def test_PERSIST_001_configuration_defaults() -> None:
     """PERSIST-001: the defaults of PersistenceConfig."""
     config = PersistenceConfig()
@@ -64,6 +65,7 @@ def test_PERSIST_001_configuration_defaults() -> None:
             config_of(True, **wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.feature("S3-9")
 def test_PERSIST_002_the_store_is_made(config: PersistenceConfig) -> None:
     """PERSIST-002: the JSON store is made, with its folder."""
     assert not config.storage_path.exists()
@@ -74,6 +76,7 @@ def test_PERSIST_002_the_store_is_made(config: PersistenceConfig) -> None:
     assert oct(config.storage_path.stat().st_mode)[-3:] == "700"
 
 
+@pytest.mark.feature("S3-2", "S3-9")
 def test_PERSIST_003_a_job_is_saved(config: PersistenceConfig) -> None:
     """PERSIST-003: saving a job."""
     with opened(config) as log:
@@ -82,6 +85,7 @@ def test_PERSIST_003_a_job_is_saved(config: PersistenceConfig) -> None:
         assert log.head().position == 1
 
 
+@pytest.mark.feature("S3-9")
 def test_PERSIST_004_a_job_is_got(config: PersistenceConfig) -> None:
     """PERSIST-004: getting a job; one that is not there is None."""
     with opened(config) as log:
@@ -92,6 +96,7 @@ def test_PERSIST_004_a_job_is_got(config: PersistenceConfig) -> None:
             log.jobs.get("0" * 36)
 
 
+@pytest.mark.feature("S3-9")
 def test_PERSIST_005_jobs_are_listed(config: PersistenceConfig) -> None:
     """PERSIST-005: listing all jobs."""
     with opened(config) as log:
@@ -99,6 +104,7 @@ def test_PERSIST_005_jobs_are_listed(config: PersistenceConfig) -> None:
         assert [job.job_id for job in log.jobs.list()] == ids[::-1]
 
 
+@pytest.mark.feature("S3-9")
 def test_PERSIST_006_a_job_is_deleted(config: PersistenceConfig) -> None:
     """PERSIST-006: deleting a job; its events stay, and one that has not ended is refused."""
     with opened(config) as log:
@@ -110,6 +116,7 @@ def test_PERSIST_006_a_job_is_deleted(config: PersistenceConfig) -> None:
             log.jobs.delete(log.jobs.enqueue("k").job_id)
 
 
+@pytest.mark.feature("S3-2", "S3-9")
 def test_PERSIST_007_pending_jobs(config: PersistenceConfig) -> None:
     """PERSIST-007: getting the jobs that have not ended."""
     with opened(config) as log:
@@ -120,6 +127,7 @@ def test_PERSIST_007_pending_jobs(config: PersistenceConfig) -> None:
         assert [job.job_id for job in log.jobs.get_pending()] == [processed, waiting]
 
 
+@pytest.mark.feature("S3-3", "S3-9")
 def test_PERSIST_008_jobs_are_in_the_file(config: PersistenceConfig, tmp_path: Path) -> None:
     """PERSIST-008: a job is in the file as soon as it is enqueued, whatever becomes of the process."""
     config.storage_path.mkdir()
@@ -135,6 +143,7 @@ def enqueue_and_die(_number: int, path: str) -> None:
     os._exit(0)
 
 
+@pytest.mark.feature("S3-3", "S3-9")
 def test_PERSIST_009_jobs_are_read_from_the_file(config: PersistenceConfig) -> None:
     """PERSIST-009: what one process left, the next one finds."""
     with opened(config) as log:
@@ -146,6 +155,7 @@ def test_PERSIST_009_jobs_are_read_from_the_file(config: PersistenceConfig) -> N
         assert log.verify().ok
 
 
+@pytest.mark.feature("S3-2", "S3-9")
 def test_PERSIST_010_old_jobs_are_cleaned_up(config: PersistenceConfig) -> None:
     """PERSIST-010: jobs that ended long ago leave the tables; failed ones stay longer; statistics stay."""
     with freeze_time("2026-01-01"), opened(config) as log:
@@ -176,6 +186,7 @@ def complete_other(log: Log) -> str:
     return job_id
 
 
+@pytest.mark.feature("S3-5", "S3-9")
 def test_PERSIST_011_recovery_on_startup(config: PersistenceConfig) -> None:
     """PERSIST-011: what a crash left is recovered when the log is opened."""
     with opened(config) as log:
@@ -188,6 +199,7 @@ def test_PERSIST_011_recovery_on_startup(config: PersistenceConfig) -> None:
         assert RecoveryManager(log).recover_on_startup() == RecoveryResult(0, 0, 0)
 
 
+@pytest.mark.feature("S3-5", "S3-9")
 def test_PERSIST_012_processing_jobs_are_requeued(config: PersistenceConfig) -> None:
     """PERSIST-012: jobs that nobody processes any more go back to the queue, and failed ones are tried again."""
     with opened(config) as log:
@@ -245,6 +257,7 @@ def test_a_worker_applies_retention(tmp_path: Path) -> None:
         assert log.jobs.find(old) is None
 
 
+@pytest.mark.feature("S3-8")
 def test_the_command_keeps_jobs_where_it_is_told(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with opened(PersistenceConfig(enabled=True, storage_path=data)) as log:

@@ -304,6 +304,7 @@ def test_what_follows_a_crash_is_the_job_s_choice(log: Log) -> None:
     assert [log.jobs.get(job_id).reason for job_id in ids[1::2]] == ["crashed", "crash_loop"]
 
 
+@pytest.mark.feature("S3-5")
 def test_failed_jobs_with_retries_left_are_run_again(log: Log) -> None:
     (few,) = claimed(log, "w", max_retries=0)
     log.jobs.fail(few, log.jobs.get(few).token or 0, "E")

@@ -123,6 +123,7 @@ def test_what_others_changed_is_brought_in_line(log: Log, tmp_path: Path) -> Non
     assert log.head() == head
 
 
+@pytest.mark.feature("S1-5")
 def test_a_check_tells_what_is_wrong_by_path_and_repairs(log: Log, tmp_path: Path) -> None:
     folder = mirrored(log, tmp_path / "sessions")
     for name in ("a", "b", "c", "d"):
@@ -226,6 +227,7 @@ def break_with_a_folder(folder: Path) -> None:
         (folder / f"{name}.json" / "in").mkdir(parents=True)
 
 
+@pytest.mark.feature("S1-5")
 @pytest.mark.parametrize("broken", [break_with_a_file, break_with_a_folder])
 def test_a_mirror_that_fails_loses_nothing(
     log: Log, tmp_path: Path, broken: Any, caplog: pytest.LogCaptureFixture

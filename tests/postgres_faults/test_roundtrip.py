@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pg import assert_sound
@@ -139,6 +140,7 @@ def assert_same(one: Log, other: Log) -> None:
         assert log.projections.verify() == []
 
 
+@pytest.mark.feature("B-6")
 @PROFILE
 @example(events=WORST)
 @given(events=st.lists(EVENTS, min_size=1, max_size=30))

@@ -70,6 +70,7 @@ def test_processes_that_append_to_the_same_runs_see_what_each_other_did_to_their
     assert_sound(url)
 
 
+@pytest.mark.feature("S0-10")
 @pytest.mark.parametrize("many", [3, 250], ids=["a few", "more than are looked at"])
 def test_versions_and_rows_remembered_are_given_up_for_exactly_what_others_appended(url: str, many: int) -> None:
     with open_log(url) as one, open_log(url) as two:

@@ -86,6 +86,7 @@ def assert_same(one: str, other: str) -> None:
 # there and back
 
 
+@pytest.mark.feature("S4-8")
 def test_a_backup_is_restored_with_the_same_head(source: str, target: str, tmp_path: Path, way: str) -> None:
     file = tmp_path / "saved"
     done = backup(source, file)

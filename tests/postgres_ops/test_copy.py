@@ -77,6 +77,7 @@ def refused(source: str | Path, target: str | Path) -> str:
 # the same
 
 
+@pytest.mark.feature("S4-6")
 def test_there_and_back_again_is_the_same_to_the_last_byte(source: Path, target: str, tmp_path: Path) -> None:
     back = tmp_path / "back.db"
     there = copied(source, target)
@@ -197,6 +198,7 @@ def long_source(tmp_path: Path) -> Path:
     return tmp_path / "long.db"
 
 
+@pytest.mark.feature("S4-6")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["kill", "Ctrl-C"])
 def test_a_copy_that_was_interrupted_goes_on_where_it_was(
     long_source: Path, target: str, number: signal.Signals, status: int

@@ -254,6 +254,7 @@ FORBIDDEN = (
 )
 
 
+@pytest.mark.feature("S4-10")
 def test_a_writer_cannot_change_events_or_what_guards_them(site: Site) -> None:
     head = run_json(site.admin, "log", "head")
     refuses(site["ann"], *FORBIDDEN)

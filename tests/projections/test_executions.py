@@ -15,6 +15,7 @@ from eventlog.repositories.executions import MAX_OUTPUT_BYTES, ExecutionHistory
 from projections.containers import Container
 from projections.contests import Contest, ContestProblem
 from projections.executions import projections as _projections
+from projections.settings import Setting
 from tests.projections.reference import check_every_way
 
 pytestmark = pytest.mark.alike
@@ -45,6 +46,27 @@ def test_tables_are_the_same_every_way(log: Log) -> None:
     check_every_way(log)
 
 
+@pytest.mark.feature("S0-5")
+def test_every_repository_has_find_find_all_save_and_delete(log: Log) -> None:
+    things: list[tuple[Any, Any, str]] = [
+        (log.executions, ExecutionHistory(id="e", problem_name="A", language="rust", started_at=1), "e"),
+        (log.contests, Contest("abc300", "ABC 300"), "abc300"),
+        (log.problems, ContestProblem("abc300_a", "A", "abc300"), "abc300_a"),
+        (log.settings, Setting("language", "rust"), "language"),
+        (log.containers, Container("c", "rust:1.70", status="removed"), "c"),
+    ]
+    for repository, thing, name in things:
+        assert repository.find(name) is None and repository.find_all() == []
+        saved = repository.save(thing)
+        assert repository.find(name) == saved
+        (row,) = repository.find_all()
+        assert getattr(row, row.__struct_fields__[0]) == name
+        repository.delete(name)
+        assert repository.find(name) is None and repository.find_all() == []
+        with pytest.raises(NotFound):
+            repository.delete(name)
+
+
 QUESTIONS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"problem_name": "p3", "status": "accepted", "limit": 1}, ("problem_name", "status", "started_at", "id")),
     ({"problem_name": "p3"}, ("problem_name", "started_at", "id")),
@@ -56,6 +78,7 @@ QUESTIONS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
 ]
 
 
+@pytest.mark.feature("S0-11")
 def test_each_index_serves_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """On SQLite: found by the index, in its order, and nothing is sorted."""
     from eventlog.store.sql import SqlReader
@@ -216,6 +239,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(log: Log) -> None:
         log.contests.get("nothing")
 
 
+@pytest.mark.feature("S0-12")
 def test_statistics_count_and_time_executions(log: Log) -> None:
     for number, (problem, status, took) in enumerate(
         [("A", "accepted", 10_000), ("A", "wrong_answer", 20_000), ("B", "accepted", 30_000), ("A", None, None)]

@@ -287,6 +287,7 @@ def test_a_history_in_a_file_gives_the_same_tables_every_way(tmp_path: Path, inl
         check_statistics(log, states)
 
 
+@pytest.mark.feature("B-1")
 def test_a_long_history_is_undone_by_both_means(tmp_path: Path) -> None:
     """Far back a rollback folds from the start, near the head it undoes; as-of has the same two ways."""
     with eventlog.open(tmp_path / "log.db", extra_projections=things.everything()) as log:
@@ -308,3 +309,35 @@ def test_a_long_history_is_undone_by_both_means(tmp_path: Path) -> None:
         log.projections.resume()
         assert live(log) == states[head]
         assert log.projections.verify() == []
+
+
+@pytest.mark.feature("B-1")
+def test_what_a_rollback_reads_grows_with_what_is_undone_and_not_with_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eventlog.projection import undo
+
+    folded: list[int] = []
+    decode = undo.decode
+
+    def counted(codec: Any, records: Any) -> Any:
+        items = decode(codec, records)
+        folded.append(len(items))
+        return items
+
+    monkeypatch.setattr(undo, "decode", counted)
+
+    def undone(length: int, events: int) -> int:
+        with eventlog.open(tmp_path / f"{length}.db") as log:
+            log.append_many(
+                [eventlog.Append(stream=f"run-{n}", events=[RunStarted(command="x")]) for n in range(1, length + 1)]
+            )
+            for number in range(1, events + 1):
+                log.runs.note(number, "later")
+            folded.clear()
+            log.projections.rollback(length, "runs")
+            assert log.runs.list(text="later") == [] and log.runs.count() == length
+            return sum(folded)
+
+    assert undone(600, 10) == undone(3_000, 10) > 0
+    assert undone(601, 20) == 2 * undone(602, 10)

@@ -240,6 +240,7 @@ def test_a_version_that_is_none_is_refused(log: Any, version: Any) -> None:
     assert status(log, "things").state == "live"
 
 
+@pytest.mark.feature("B-2")
 def test_a_version_can_be_text_or_a_time(log: Any) -> None:
     assert log.projections.rollback("12") == 12
     assert log.projections.rollback(datetime(2000, 1, 1, tzinfo=UTC)) == 0
@@ -250,6 +251,7 @@ def test_a_version_can_be_text_or_a_time(log: Any) -> None:
 # as of
 
 
+@pytest.mark.feature("B-2")
 def test_the_past_answers_like_the_log_and_refuses_commands(log: Any) -> None:
     run = log.runs.start("x", program="p")
     version = log.head().position
@@ -303,6 +305,7 @@ def test_a_diff_of_a_version_with_itself_is_empty(log: Any) -> None:
     assert list(log.projections.diff(7, 7)) == []
 
 
+@pytest.mark.feature("B-3")
 def test_a_diff_names_columns_and_events(log: Any) -> None:
     (row,) = [one for one in log.projections.diff(4, 5) if one.table == "things"]
     assert (row.key, row.change, row.columns, row.positions) == ((0,), "changed", ("size", "steps"), (5,))
@@ -317,6 +320,7 @@ def test_a_row_that_came_and_went_is_no_difference(log: Any) -> None:
     assert list(log.projections.diff(24, 26)) == []
 
 
+@pytest.mark.feature("B-4")
 def test_explain_tells_each_event_and_what_it_set(log: Any) -> None:
     told = log.projections.explain("things", 0)
     assert told.row["thing_id"] == 0
@@ -367,6 +371,7 @@ def test_a_key_of_the_wrong_form_is_refused(log: Any, key: Any) -> None:
 # verify
 
 
+@pytest.mark.feature("B-5")
 @pytest.mark.parametrize(
     ("edit", "table", "stored", "expected"),
     [

@@ -15,6 +15,7 @@ from tests.projections.reference import check_every_way
 pytestmark = pytest.mark.alike
 
 
+@pytest.mark.feature("S2-3")
 def test_a_project_is_added_updated_and_deleted(log: Log) -> None:
     with freeze_time("2024-05-01 12:00:00"):
         added = log.projects.add("demo", path="/srv/demo", note="first")

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.alike
 HOUR = 3_600_000_000
 
 
+@pytest.mark.feature("S2-1")
 def test_a_started_run_has_its_row_at_once(log: Log) -> None:
     with freeze_time("2024-05-01 12:00:00"):
         run = log.runs.start(
@@ -63,6 +64,7 @@ def test_a_started_run_has_its_row_at_once(log: Log) -> None:
     check_every_way(log)
 
 
+@pytest.mark.feature("S2-1")
 def test_runs_count_from_one_and_a_deleted_number_is_not_used_again(log: Log) -> None:
     assert [log.runs.start("x").run_id for _ in range(3)] == [1, 2, 3]
     log.runs.delete(3, reason="mistake")
@@ -111,6 +113,7 @@ def test_finishing_with_a_key_is_safe_to_retry(log: Log) -> None:
     assert log.runs.get(2).status == "running"
 
 
+@pytest.mark.feature("S2-2")
 def test_each_way_to_end_leaves_its_marks(log: Log) -> None:
     for number in range(4):
         log.runs.start("x", started_at=number * HOUR)
@@ -154,6 +157,7 @@ def test_threads_that_end_one_run_let_one_win(log: Log) -> None:
     assert log.runs.get(1).reason in outcomes
 
 
+@pytest.mark.feature("S2-7")
 def test_a_run_ended_by_hand_can_be_corrected_and_ended_again(log: Log) -> None:
     log.runs.start("x")
     log.runs.finish_fail(1, "boom")
@@ -375,6 +379,7 @@ QUESTIONS: list[tuple[dict[str, Any], Any]] = [
 ]
 
 
+@pytest.mark.feature("S2-4")
 @pytest.mark.parametrize(("question", "wanted"), QUESTIONS, ids=[str(question) for question, _ in QUESTIONS])
 def test_list_and_count_take_the_same_filters(many: Log, question: dict[str, Any], wanted: Any) -> None:
     expected = [number for number in range(40, 0, -1) if wanted(number)]

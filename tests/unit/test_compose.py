@@ -30,6 +30,7 @@ def filled(text: str) -> str:
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
+@pytest.mark.feature("S4-7")
 def test_postgresql_is_16_or_later_and_keeps_its_data_in_a_named_volume(services: dict[str, Any]) -> None:
     postgres = services["postgres"]
     name, _, version = postgres["image"].partition(":")
@@ -52,6 +53,7 @@ def test_its_health_is_asked_over_tcp(services: dict[str, Any]) -> None:
     assert {"interval", "timeout", "retries"} <= set(check)
 
 
+@pytest.mark.feature("S4-7")
 def test_the_log_waits_for_a_healthy_server_with_a_log_in_it(services: dict[str, Any]) -> None:
     for name in ("create", "eventlog"):
         assert services[name]["depends_on"]["postgres"] == {"condition": "service_healthy"}

@@ -101,6 +101,7 @@ ALL = {
 FILE = '[database]\ntype = "postgresql"\n[database.postgresql]\nhost = "by-file"\n'
 
 
+@pytest.mark.feature("S4-4")
 @pytest.mark.parametrize(
     ("argument", "variables", "files", "host", "source"),
     [
@@ -170,12 +171,25 @@ def test_the_type_of_the_variable_wins_over_the_file_s() -> None:
     assert server(DATABASE_TYPE="postgresql") == Server()
 
 
+@pytest.mark.feature("S4-3")
 def test_the_defaults_are_the_document_s(tmp_path: Path) -> None:
     assert server(DATABASE_TYPE="postgresql") == Server(
         host="localhost", port=5432, database="coding_agent", user=None, password=None, options={}, pool=Pool()
     )
     assert Pool() == Pool(size=5, max_overflow=10, timeout_s=30, recycle_s=3600, pre_ping=True)
     assert in_force(None, {}).place.path == tmp_path / "share" / "eventlog" / "log.db"
+
+
+@pytest.mark.feature("S4-3")
+def test_the_engine_has_the_pool_of_the_document() -> None:
+    from sqlalchemy.pool import QueuePool
+
+    from eventlog.store.postgres_pool import engine_of
+
+    engine = engine_of(server(DATABASE_TYPE="postgresql"), 10.0)  # which connects when it is first used
+    pool = engine.pool
+    assert isinstance(pool, QueuePool) and engine.driver == "psycopg"
+    assert (pool.size(), pool._max_overflow, pool.timeout(), pool._recycle, pool._pre_ping) == (5, 10, 30, 3600, True)
 
 
 @pytest.mark.parametrize("name", ["EVENTLOG_URL", "DATABASE_URL", "DATABASE_TYPE", "DATABASE_PORT", "EVENTLOG_CONFIG"])
@@ -222,6 +236,7 @@ def test_what_is_set_and_not_used_is_told() -> None:
 # wrong values in variables
 
 
+@pytest.mark.feature("S4-4")
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [
@@ -265,6 +280,7 @@ def test_database_url_is_honoured_when_its_scheme_is_ours(url: str) -> None:
 # files
 
 
+@pytest.mark.feature("S4-4")
 def test_the_document_s_file(folder: Path) -> None:
     Path("config.yaml").write_text(CONFIG_YAML)
     found = in_force(None, {})
@@ -274,6 +290,7 @@ def test_the_document_s_file(folder: Path) -> None:
     assert server(**environ) == Server(user="u", password=Secret(PASSWORD))
 
 
+@pytest.mark.feature("S4-4")
 def test_the_document_s_table_of_keys() -> None:
     Path("config.yaml").write_text("database: {type: postgresql, host: h, port: 1, name: n, user: u, password: ''}\n")
     assert server() == Server(host="h", port=1, database="n", user="u")
@@ -485,6 +502,7 @@ def test_files_with_a_mark_at_the_beginning_and_folders_of_the_name() -> None:
     assert in_force(None, {}).place.kind == "file"
 
 
+@pytest.mark.feature("S4-10")
 @pytest.mark.parametrize(
     "text",
     [
@@ -635,6 +653,7 @@ def test_options_are_libpq_s_own() -> None:
     assert set(OPTIONS) <= known
 
 
+@pytest.mark.feature("S4-10")
 def test_the_parts_are_those_that_sqlalchemy_and_psycopg_take() -> None:
     from psycopg.conninfo import make_conninfo
     from sqlalchemy.engine import URL

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import pkgutil
+import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +78,24 @@ def test_every_module_has_its_layer() -> None:
     assert spec is not None
     modules = pkgutil.iter_modules(spec.submodule_search_locations)
     assert {f"eventlog.{module.name}" for module in modules} - {"eventlog.__main__", "eventlog.migrations"} <= placed
+
+
+DRIVERS = {"sqlite3", "sqlite_utils", "psycopg", "sqlalchemy", "apsw"}
+SQL = re.compile(r"^\s*(SELECT\s.*\bFROM|INSERT\s+INTO|UPDATE\s.*\bSET|DELETE\s+FROM|CREATE\s+TABLE)\b", re.DOTALL)
+
+
+@pytest.mark.feature("S0-7")
+@pytest.mark.parametrize("package", ["eventlog.repositories", "eventlog.web", "eventlog.cli", "projections"])
+def test_above_the_store_there_is_no_sql_and_no_driver(package: str) -> None:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    files = [file for place in spec.submodule_search_locations or () for file in Path(place).rglob("*.py")]
+    assert len(files) > 10
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                assert not DRIVERS & {one.name.split(".")[0] for one in node.names}, file
+            elif isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] not in DRIVERS, file
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not SQL.match(node.value), f"{file}:{node.lineno}"

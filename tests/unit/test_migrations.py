@@ -153,6 +153,7 @@ def test_every_schema_but_the_first_has_a_kept_log() -> None:
     assert [script.name for script in released()] == [f"schema-{n}.sql" for n in range(1, latest("sqlite") + 1)]
 
 
+@pytest.mark.feature("S0-8")
 @pytest.mark.parametrize("script", released(), ids=lambda script: script.stem)
 def test_a_log_of_a_released_schema_is_upgraded_when_it_is_opened(script: Path, tmp_path: Path, path: Path) -> None:
     old = restored(script, tmp_path / "old.db")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import eventlog
 from eventlog.recorder import capture, git
 from eventlog.recorder.capture import is_gone, process_facts, program_name
 
@@ -134,6 +135,18 @@ def test_git(tmp_path: Path) -> None:
     assert git.git_state(str(tmp_path / "tree")) == git.GitState(str(tmp_path / "tree"), head, "side/branch")
     subprocess.run([*GIT, "checkout", "-q", "--detach"], cwd=folder, check=True)
     assert git.git_state(str(folder)) == git.GitState(str(folder), head, None)
+
+
+@pytest.mark.feature("S2-10")
+def test_a_run_has_its_command_its_commit_and_its_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = commit(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with eventlog.open(":memory:") as log:
+        with log.runs.track(note="first"):
+            pass
+        run = log.runs.get(1)
+    assert (run.git_commit, run.git_branch, run.note) == (head, "trunk", "first")
+    assert Path(sys.executable).name in run.command
 
 
 def test_an_empty_repository(tmp_path: Path) -> None:

@@ -514,6 +514,7 @@ def test_the_next_writer_waits_for_a_short_one(path: Path) -> None:
         first.close()
 
 
+@pytest.mark.feature("S3-4")
 def test_a_reader_sees_what_the_writer_appends_and_its_tables_follow(path: Path) -> None:
     with eventlog.open(path, events=(Noted,)) as log, eventlog.open(path, events=(Noted,), mode="r") as reading:
         assert reading.runs.list() == []

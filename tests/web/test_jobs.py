@@ -28,6 +28,7 @@ def claim(client: Client, queue: str, worker: str = "w", **fields: Any) -> list[
     return list(client.made("/api/jobs/claim", {"worker_id": worker, "queues": [queue], **fields}))
 
 
+@pytest.mark.feature("S3-6")
 def test_the_history_is_as_it_is_documented(client: Client) -> None:
     queue = a_queue()
     ids = [enqueue(client, queue, args={"n": n})["job_id"] for n in range(3)]
@@ -44,6 +45,7 @@ def test_the_history_is_as_it_is_documented(client: Client) -> None:
     assert client.get("/api/jobs/history?limit=0").status == 422
 
 
+@pytest.mark.feature("S3-7")
 def test_a_retry_is_as_it_is_documented(client: Client) -> None:
     queue = a_queue()
     job = enqueue(client, queue)

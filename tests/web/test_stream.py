@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import eventlog
 from eventlog import UnknownEvent
 from tests.web.support import Client, Follower, Server, wait_until
@@ -174,6 +176,7 @@ def test_the_token_may_come_from_the_environment(tmp_path: Path) -> None:
     assert server.stop(signal.SIGINT) == 0
 
 
+@pytest.mark.feature("S3-8")
 def test_jobs_persist_where_it_is_asked_for(tmp_path: Path) -> None:
     """A server that was killed is started again: it has the jobs, gives back what nobody does, and lets old ones go."""
     folder = tmp_path / "kept"
