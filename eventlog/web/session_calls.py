@@ -98,8 +98,8 @@ def _fields(body: msgspec.Struct) -> dict[str, Any]:
     return found
 
 
-TOOL_CALL = f"{SESSION}/tool-calls/{{tool_call_id}}"
-LLM_CALL = f"{SESSION}/llm-calls/{{call_id}}"
+TOOL_CALL = f"{SESSION}/tool-calls/{{tool_call_id:path}}"
+LLM_CALL = f"{SESSION}/llm-calls/{{call_id:path}}"
 OPERATIONS = (
     Operation("GET", f"{SESSION}/tool-calls", list_tool_calls, follows=next_page),
     Operation("POST", f"{SESSION}/tool-calls", start_tool_call, status=201),

@@ -221,7 +221,7 @@ def next_page(query: Any, found: list[Any]) -> dict[str, Any] | None:
 
 
 SESSION = "/api/sessions/{session_id}"
-INSTANCE = f"{SESSION}/instances/{{instance_id}}"
+INSTANCE = f"{SESSION}/instances/{{instance_id:path}}"
 OPERATIONS = (
     Operation("GET", "/api/sessions", list_sessions, follows=next_page),
     Operation("POST", "/api/sessions", create_session, status=201),
@@ -238,7 +238,7 @@ OPERATIONS = (
     Operation("GET", f"{SESSION}/thread", get_thread),
     Operation("GET", f"{SESSION}/messages", list_messages, follows=next_page),
     Operation("POST", f"{SESSION}/messages", add_message, status=201),
-    Operation("GET", f"{SESSION}/messages/{{message_id}}", get_message),
+    Operation("GET", f"{SESSION}/messages/{{message_id:path}}", get_message),
     Operation("GET", f"{SESSION}/compactions", list_compactions),
     Operation("POST", f"{SESSION}/compactions", compact_session, status=201),
     Operation("GET", f"{SESSION}/summaries", list_summaries),

@@ -6,36 +6,29 @@ Every read operation of the table is asked with every one of its parameters; a n
 from __future__ import annotations
 
 import itertools
-import random
 import re
 import typing
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import pytest
 
 import eventlog
-from eventlog import Append, UnknownEvent
-from eventlog.app import Log
-from eventlog.errors import InvalidName
-from eventlog.events.runs import RunArtifactSaved, RunStarted
-from eventlog.events.workers import WorkerStarted
-from eventlog.recorder.artifacts import check_name
-from eventlog.repositories.executions import ExecutionHistory
-from eventlog.repositories.jobs import NewJob
+from eventlog.errors import InvalidQuery
+from eventlog.store.searching import Phrase, parse
+from eventlog.store.words import words
 from eventlog.web.operation import AS_OF, Operation
 from eventlog.web.table import OPERATIONS
-from projections.contests import Contest, ContestProblem
 from tests import postgres
 from tests.helpers import assert_whole
 from tests.long.sizes import size
-from tests.web.support import Answer, Client, Server
+from tests.web.planting import WORD, Planted, Row, hostile
+from tests.web.support import Client, Server
 
 EVERY_DAY = 10
-DAY_US = 86_400_000_000
+REFUSED_EVERY_DAY = 4
 # What a driver or a database says; no text below has it in it.
 TOLD = re.compile(
     r"syntax error|unrecognized token|no such (table|column)|incomplete input|unterminated|malformed|mismatch|SQLSTATE"
@@ -44,29 +37,6 @@ TOLD = re.compile(
 )
 
 
-def hostile(count: int) -> list[str]:
-    """Texts as sqlmap sends them, the same ones each time."""
-    opened = ["", "1", "x", "'", '"', "')", '")', "'))", "`", "\\'", "1'", "-1", "%' ", "x' ", "]", "$$", "{", "?"]
-    middle = [
-        " OR 1=1", " AND 1=2", " OR 'a'='a", ' OR "a"="a', " UNION SELECT NULL", " ORDER BY 99", " LIMIT 1 OFFSET 1",
-        " UNION ALL SELECT 1,2,3,sql FROM sqlite_master", "; DROP TABLE runs", "; DELETE FROM events", "; SELECT 1",
-        "; ATTACH DATABASE '/tmp/x' AS x", " AND SLEEP(5)", " AND (SELECT pg_sleep(5))", " OR randomblob(1000000000)",
-        "||(SELECT group_concat(name) FROM pragma_table_list)", " GLOB '*'", " LIKE '%'", " OR EXISTS(SELECT 1)",
-        " IN (SELECT stream FROM events)", " HAVING 1=1", " COLLATE NOCASE", "; PRAGMA writable_schema=1",
-        " OR load_extension('x')", "; COPY x TO PROGRAM 'id'", " AND CAST((SELECT version()) AS int)=1", " RETURNING *",
-        " => x", ":1", "%(x)s", "%s", "?1", "@x", "$1", "\x00", "\n--\n", "\u02bc OR 1=1", "\uff07 OR 1=1",
-    ]  # fmt: skip
-    ended = ["", "--", "-- -", "#", "/*", "*/", ";", "'", '"', ")", "\\", "%", "_"]
-    first = [
-        "' OR '1'='1", "'; DROP TABLE runs; --", '" OR ""="', "a.b'/**/OR/**/1=1--", "%", "_%", "\\", "\x00' OR 1=1",
-        "x' UNION SELECT NULL--",
-    ]  # fmt: skip
-    others = ["".join(parts) for parts in itertools.product(opened, middle, ended)]
-    random.Random(36).shuffle(others)
-    return [*first, *others][:count]
-
-
-Row = dict[str, Any]
 Finds = Callable[[Row, str], bool]
 
 
@@ -76,6 +46,37 @@ def has(field: str) -> Finds:
 
 def holds(*fields: str) -> Finds:
     return lambda row, text: any(text.lower() in (row[field] or "").lower() for field in fields)
+
+
+def within(prefix: str, field: str = "stream") -> Finds:
+    """A part of a path that no slash can be in: what is called by it is in the stream of this name."""
+    return lambda row, text: "/" not in text and bool(row[field] == prefix + text)
+
+
+def in_x(finds: Finds) -> Finds:
+    """Of the session that the path names."""
+    return lambda row, text: row["stream"] == "session-x" and finds(row, text)
+
+
+def met(finds: Finds) -> Finds:
+    """Of what has the word that is searched for."""
+    return lambda row, text: WORD in row["text"] and finds(row, text)
+
+
+def of_agent(row: Row, text: str) -> bool:
+    """A session's, whose agent and workspace are called as it is."""
+    return bool(row["stream"] == f"session-{text}")
+
+
+def says(row: Row, text: str) -> bool:
+    """Whether a text has all that is searched for."""
+    asked = parse(text)
+    held = f" {' '.join(words(row['text']))} "
+
+    def there(phrase: Phrase) -> bool:
+        return f" {' '.join(phrase.words)}{'' if phrase.prefix else ' '}" in held
+
+    return all(any(map(there, either)) for either in asked.every) and not any(map(there, asked.without))
 
 
 RUNS = {
@@ -93,6 +94,14 @@ EXECUTIONS = {
     **{name: has(name) for name in ("problem_name", "problem_id", "contest_id", "container_id", "language", "status")},
     "text": holds("problem_name", "command"),
 }
+SESSIONS = {
+    **{name: has(name) for name in ("workspace_id", "status", "kind", "agent", "parent_session_id")},
+    "text": holds("title"),
+    "prefix": lambda row, text: row["session_id"].startswith(text),
+}
+USED = {name: has(name) for name in ("model", "provider", "workspace_id", "agent")}
+FOUND = {name: met(has(name)) for name in ("role", "name", "stream")} | {"session_id": met(of_agent), "query": says}
+SESSION: dict[str, Finds] = {"session_id": within("session-")}
 TASKS = {name: has(name) for name in ("status", "user", "task_source", "owner", "repo")}
 CURSORS: dict[str, Finds] = {
     "before": lambda row, text: row["job_id"] < text,
@@ -129,7 +138,35 @@ FINDS: dict[str, dict[str, Finds]] = {
     "list_tasks": TASKS,
     "count_tasks": TASKS,
     "list_settings": {"prefix": lambda row, text: row["name"].startswith(text), "text": holds("name")},
+    "list_workspaces": {"path": has("path"), "text": holds("path", "name", "repository_url")},
+    "list_sessions": SESSIONS,
+    "count_sessions": SESSIONS,
+    "search": FOUND | {"workspace_id": met(of_agent), "agent": met(of_agent)},
+    "count_found": FOUND,
+    "list_imports": {"kind": has("kind"), "text": holds("path")},
+    "token_statistics": USED,
+    "cost_statistics": USED,
+    "compare_cost": USED,
+    "tool_statistics": {"tool": has("name"), "workspace_id": has("workspace_id"), "agent": has("agent")},
+    "list_prices": {"text": holds("model")},
+    "explain_price": {"model": has("model")},
     # parts of paths
+    "get_workspace": {"workspace_id": within("", "workspace_id")},
+    "get_session": {"session_id": within("", "session_id")},
+    "get_thread": SESSION,
+    "list_messages": SESSION,
+    "list_compactions": SESSION,
+    "list_summaries": SESSION,
+    "list_session_events": SESSION,
+    "list_instances": {**SESSION, "status": in_x(has("status"))},
+    "list_tool_calls": {**SESSION, "outcome": in_x(has("outcome")), "name": in_x(has("name"))},
+    "list_llm_calls": {**SESSION, "status": in_x(has("status"))},
+    "get_message": {**SESSION, "message_id": in_x(has("message_id"))},
+    "get_instance": {**SESSION, "instance_id": in_x(has("instance_id"))},
+    "get_tool_call": {**SESSION, "tool_call_id": in_x(has("tool_call_id"))},
+    "get_llm_call": {**SESSION, "call_id": in_x(has("call_id"))},
+    "get_import": {"source_id": within("", "source_id")},
+    "list_quarantined": {"source_id": within("import-")},
     "list_job_attempts": {"job_id": has("job_id")},
     "read_stream": {"stream": has("stream")},
     "get_event_with_key": {"key": lambda row, text: row["metadata"] == {"key": text}},
@@ -146,6 +183,10 @@ REFUSES = {
     "run_statistics": {"tz"},
     "job_statistics": {"tz"},
     "execution_statistics": {"tz"},
+    "token_statistics": {"tz"},
+    "cost_statistics": {"tz"},
+    "compare_cost": {"tz", "first", "last"},
+    "tool_statistics": {"tz"},
     "get_execution": {"id"},
     "get_task": {"uuid"},
     "list_task_events": {"uuid"},
@@ -159,100 +200,18 @@ REFUSES = {
     "get_schedule": {"schedule"},
     "read_run_artifact": {"name"},
 }
-PAGED = (
-    "events", "runs", "jobs", "workers", "projects", "executions", "containers", "contests", "problems", "settings",
-    "tasks",
-)  # fmt: skip
-STATISTICS = ("run_statistics", "job_statistics", "execution_statistics")
+# By statistics: the number that says how many rows there were.
+STATISTICS = {
+    "run_statistics": "runs", "job_statistics": "jobs", "execution_statistics": "executions",
+    "token_statistics": "calls", "cost_statistics": "calls", "tool_statistics": "calls",
+}  # fmt: skip
+COUNTS = ("compare_cost", *STATISTICS)
 ENDLESS = "follow_events"
 READS = [one for one in OPERATIONS if one.method == "GET" and one.name != ENDLESS]
 
 
 def takes_text(hint: Any) -> bool:
     return hint is str or any(takes_text(option) for option in typing.get_args(hint))
-
-
-class Planted:
-    """A served log with rows that have hostile texts, and everything in it as the server lists it unasked."""
-
-    def __init__(self, log: Log, client: Client, texts: list[str]) -> None:
-        self.texts = texts
-        self.client = client
-        self.run_id = _plant(log, texts)
-        job_id = log.jobs.enqueue("plain").job_id
-        self.parts = {
-            "run_id": str(self.run_id), "job_id": job_id, "kind": "output", "name": "x", "table": "runs",
-            "stream": "x", "key": "x", "queue": "x", "worker_id": "x", "schedule": "x", "project_id": "x",
-            "id": "x", "container_id": "x", "contest_id": "x", "problem_id": "x", "uuid": "x",
-        }  # fmt: skip
-        of_run = {name: f"/api/runs/{self.run_id}/{name}" for name in ("metrics", "artifacts")}
-        paged = {name: f"/api/{name}?limit=1000" for name in PAGED}
-        paths = {**of_run, **paged, "queues": "/api/queues"}
-        self.rows = {name: list(self._all(path)) for name, path in paths.items()}
-
-    def _all(self, path: str) -> Iterator[Row]:
-        while path:
-            answer = self.client.get(path)
-            yield from answer.json
-            path = answer.headers.get("link", "").partition(">")[0][1:]
-
-    def rows_of(self, operation: Operation) -> list[Row]:
-        """Every row of what an operation gives rows of."""
-        if operation.name == "read_stream":
-            return self.rows["events"]
-        return next(rows for name, rows in self.rows.items() if name.rstrip("s") in operation.name)
-
-    def ask(self, operation: Operation, name: str, text: str) -> Answer:
-        """Ask with a text in one place, and what has to be there in the others."""
-        parts = {part: text if part == name else self.parts[part] for part in operation.parts}
-        query = {"first": "0", "last": "1", "key": "1"} if operation.name in ("diff_projections", "explain_row") else {}
-        query = {key: value for key, value in query.items() if key in operation.columns}
-        if "limit" in operation.columns:
-            query["limit"] = "1000"
-        if name not in operation.parts:
-            query[name] = text
-        path = operation.documented_path.format(**{part: quote(value, safe="") for part, value in parts.items()})
-        return self.client.get(f"{path}?{urlencode(query)}")
-
-
-def _plant(log: Log, texts: list[str]) -> int:
-    """A run, a job, a project, events and more for each text that may be a name; the run with all metrics."""
-    names = [text for text in texts if text.isprintable()]
-    run_id = 0
-    for name in names:
-        key, _, value = name.partition("=")
-        said = RunStarted(
-            command=name, project_id=name, program=name, note=name, job_id=name, tags={key: value} if key else {}
-        )
-        run_id = log.runs.append_start(said, durability="process")
-        log.projects.add(name, note=name)
-    log.jobs.enqueue_many([NewJob(kind=name, queue=name, batch_id=name, parent_job_id=name) for name in names])
-    types = {name: name if "." in name and " " not in name else "note.taken" for name in names}
-    log.append_many(
-        [
-            Append(stream=name, events=[UnknownEvent(tag=tag, data={})], key=name, metadata={"key": name})
-            for name, tag in types.items()
-            if not name.startswith("-")  # no category
-        ]
-    )
-    for name in names:
-        assert log.jobs.claim(name, queues=[name], lease_us=DAY_US, durability="process")
-        log.runs.metric(run_id, name, 1.0, durability="process")
-        with suppress(InvalidName):
-            check_name(name)
-            log.runs.save_artifact(run_id, RunArtifactSaved(kind="output", name=name, size_bytes=1, sha256="0" * 64))
-    for name in names:
-        log.contests.save(Contest(name, name, name, name, note=name))
-        log.problems.save(ContestProblem(name, name, name, name))
-        log.settings.set(name, name)
-        log.containers.create(name, container_id=name, name=name)
-        log.executions.start(name, name, problem_id=name, contest_id=name, container_id=name, command=name)
-        log.executions.save(ExecutionHistory(problem_name=name, language=name, status=name))
-        log.tasks.create(
-            task_source=name, owner=name, repo=name, task_type=name, task_id=name, status=name, user=name
-        )  # fmt: skip
-    log.workers.start(WorkerStarted(host="h", pid=1, kinds=("x",), lease_us=DAY_US))
-    return run_id
 
 
 def parameters(operation: Operation) -> Iterator[tuple[str, Any]]:
@@ -277,10 +236,15 @@ def test_a_hostile_text_is_a_value(kind: str, count: int | None, tmp_path: Path)
     server = Server(target, "--token-file", str(tmp_path / "token"))
     try:
         with eventlog.open(target, data_dir=tmp_path) as log, closing(Client(server)) as client:
-            planted = Planted(log, client, hostile(size("INJECTIONS") if count is None else count))
+            texts = hostile(size("INJECTIONS") if count is None else count)
+            planted = Planted(log, client, texts)
+            # What is no text is refused by its type alone, so each of these is asked with some of the texts in turn.
+            turns, turn = itertools.cycle(texts), len(texts) if count is None else REFUSED_EVERY_DAY
             for operation in READS:
                 for name, hint in parameters(operation):
-                    ask_everything(planted, operation, name, hint)
+                    finds = what_it_finds(operation, name, hint)
+                    asked = list(itertools.islice(turns, turn)) if finds is None else texts
+                    ask_everything(planted, operation, name, finds, asked)
             assert_whole(log)
             assert log.projections.verify() == []
     finally:
@@ -289,11 +253,16 @@ def test_a_hostile_text_is_a_value(kind: str, count: int | None, tmp_path: Path)
             postgres.return_log(target)
 
 
-def ask_everything(planted: Planted, operation: Operation, name: str, hint: Any) -> None:
+def what_it_finds(operation: Operation, name: str, hint: Any) -> Finds | None:
+    """The rows that a text finds as a parameter; None where it is refused."""
     finds = FINDS.get(operation.name, {}).get(name)
     refused = name in REFUSES.get(operation.name, ()) or not takes_text(hint)
     assert (finds is not None) != refused, f"{operation.name}: say what {name} finds"
-    for text in planted.texts:
+    return finds
+
+
+def ask_everything(planted: Planted, operation: Operation, name: str, finds: Finds | None, texts: list[str]) -> None:
+    for text in texts:
         answer = planted.ask(operation, name, text)
         about = (operation.name, name, text, answer.status, answer.body[:500])
         assert not TOLD.search(answer.body.decode()), about
@@ -311,28 +280,48 @@ def may_be_refused(operation: Operation, name: str, text: str, planted: Planted,
         return "-" in text
     if name == "tag":
         return "=" not in text
-    if name in operation.parts:
+    if name == "query":
+        with pytest.raises(InvalidQuery):
+            parse(text)
+        return True
+    if name in operation.parts or operation.name == "explain_price":
         return not any(finds(row, text) for row in planted.rows_of(operation))
     return False
 
 
 def seen(operation: Operation, answer: Any) -> Any:
     """What an answer has of what is compared: rows, how many there are, or the thing at a path."""
-    if operation.name == "job_history":
-        return answer["jobs"]
-    if operation.name == "get_setting_history":
-        return answer[0]["value"]
-    if operation.name in STATISTICS:
-        return sum(one[operation.name.partition("_")[0] + "s"] for one in answer)
+    match operation.name:
+        case "job_history":
+            return answer["jobs"]
+        case "get_setting_history":
+            return answer[0]["value"]
+        case "compare_cost":
+            return answer["total"]["after_micro_usd"] or 0
+        case "explain_price":
+            return answer["periods"][-1]["price"]
+        case "list_messages" | "get_thread":
+            return [one["message"] for one in answer]
+        case "get_message":
+            return answer["message"]
+        case "search" | "list_summaries":
+            return sorted(one["position"] for one in answer)
+        case name if name in STATISTICS:
+            return sum(one[STATISTICS[name]] for one in answer)
     return answer
 
 
 def expected(operation: Operation, found: list[Row]) -> Any:
-    if operation.name.startswith("count_") or operation.name in STATISTICS:
-        return len(found)
-    if operation.name == "get_setting_history":
-        return found[0]["value"]
-    return found[0] if operation.name.startswith("get_") else found
+    match operation.name:
+        case name if name.startswith("count_") or name in COUNTS:
+            return len(found)
+        case "get_setting_history":
+            return found[0]["value"]
+        case "search" | "list_summaries":
+            return [row["position"] for row in found]
+        case name if (name.startswith("get_") and name != "get_thread") or name == "explain_price":
+            return found[0]
+    return found
 
 
 def test_every_table_above_names_what_is_there() -> None:

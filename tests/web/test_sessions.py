@@ -61,3 +61,18 @@ def test_secrets_that_came_by_the_interface_are_not_shown(client: Client) -> Non
         assert answer.status == 200
         assert SECRET not in answer.body.decode() and "hush" not in answer.body.decode(), path
     assert client.get(f"{at}/thread").json[0]["parts"][1]["arguments"]["headers"]["x"] == 1
+
+
+def test_ids_with_a_slash_in_them_can_be_asked_for(client: Client) -> None:
+    at = f"/api/sessions/{client.made('/api/sessions', {})['session_id']}"
+    client.made(f"{at}/messages", {"role": "user", "text": "x", "message_id": "a/b"})
+    assert client.get(f"{at}/messages/a%2Fb").json["message"]["message_id"] == "a/b"
+    client.made(f"{at}/tool-calls", {"name": "bash", "tool_call_id": "a/b"})
+    assert client.made(f"{at}/tool-calls/a%2Fb/finish", {"outcome": "ok"})["tool_call_id"] == "a/b"
+    assert client.get(f"{at}/tool-calls/a%2Fb").json["outcome"] == "ok"
+    client.made(f"{at}/llm-calls", {"call_id": "a/b"})
+    assert client.request("PATCH", f"{at}/llm-calls/a%2Fb", {"usage": {"output": 5}}).json["output"] == 5
+    assert client.made(f"{at}/llm-calls/a%2Fb/retract", {"reason": "a copy"})["status"] == "retracted"
+    client.made(f"{at}/instances", {"instance_id": "a/b"})
+    assert client.request("PATCH", f"{at}/instances/a%2Fb", {"status": "busy"}).json["status"] == "busy"
+    assert client.request("DELETE", f"{at}/instances/a%2Fb").status == 204
