@@ -167,6 +167,17 @@ def name_of(given: Any, longest: int = 200) -> str:
     Raises ValueError for nothing.
     """
     name = needed(given)
-    if len(name) <= longest and name.isprintable():
-        return name
+    return name if len(name) <= longest and name.isprintable() else _hash(name)
+
+
+def session_of(given: Any) -> str:
+    """The id of a session, which is a part of paths: as `name_of` has it, or a hash of what no path can have in it.
+
+    Raises ValueError for nothing.
+    """
+    name = name_of(given)
+    return _hash(name) if "/" in name or name != name.strip() or name in (".", "..") else name
+
+
+def _hash(name: str) -> str:
     return sha256(name.encode("utf-8", "replace")).hexdigest()[:32]

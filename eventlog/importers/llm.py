@@ -25,7 +25,7 @@ from eventlog.events.agents import (
     Role,
 )
 from eventlog.events.sessions import SessionCreated
-from eventlog.importers.cells import Scan, count, decoded, json_or, name_of, needed, text, when
+from eventlog.importers.cells import Scan, count, decoded, json_or, needed, session_of, text, when
 from eventlog.importers.foreign import Foreign, Row, open_foreign
 from eventlog.importers.intake import Call, Intake, Native, Wanted, key_of
 from eventlog.importers.llm_parts import Parts
@@ -129,7 +129,7 @@ class _Logs:
             provider=provider_of(model),
             model=text(values.get("model")) or model,
             link="fork" if parent else None,
-            parent_session_id=None if parent is None else name_of(parent),
+            parent_session_id=None if parent is None else session_of(parent),
             parent_message_id=tip if parent else None,
         )
         begun = when(values.get("datetime_utc"))
@@ -344,7 +344,7 @@ class _Logs:
 
 
 def _stream(session: str) -> str:
-    return f"session-{name_of(session)}"
+    return f"session-{session_of(session)}"
 
 
 def _source(intake: Intake, rest: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from eventlog.events.agents import (
     Usage,
 )
 from eventlog.events.sessions import SessionCreated
-from eventlog.importers.cells import Scan, count, decoded, json_or, name_of, needed, text, when
+from eventlog.importers.cells import Scan, count, decoded, json_or, needed, session_of, text, when
 from eventlog.importers.foreign import Foreign, Row, open_foreign
 from eventlog.importers.intake import Call, Intake, Native, Wanted, key_of
 
@@ -123,7 +123,7 @@ class _Sessions:
     # sessions
 
     def _stream(self, session: str, branch: str) -> str:
-        return f"session-{name_of(session if branch == MAIN else f'{session}:{branch}')}"
+        return f"session-{session_of(session if branch == MAIN else f'{session}:{branch}')}"
 
     def _session(self, session: str, branch: str) -> list[Wanted]:
         """What has to be said of a branch first."""

@@ -185,3 +185,14 @@ def test_one_session_in_two_files(tmp_path: Path) -> None:
         imported(log, two.path)
         assert [event.parts[0].text for event in of(log, MessageAdded)] == ["one", "two"]
         assert len(log.sessions.list()) == 1
+
+
+def test_a_session_is_called_what_a_path_can_have(tmp_path: Path) -> None:
+    database = Database(tmp_path / "agents.db")
+    for name in ("user/7", "..", "user 7"):
+        database.item(name, {"role": "user", "content": name})
+    with eventlog.open(tmp_path / "log.db") as log:
+        assert imported(log, database.path).total.understood_records == 3
+        found = [one.session_id for one in log.sessions.list()]
+        assert len(found) == 3 and "user 7" in found
+        assert not [one for one in found if "/" in one or one == ".."]
