@@ -13,11 +13,15 @@ from typing import NamedTuple
 
 import click
 import pytest
+from msgspec import Struct
 
 import eventlog
 from eventlog.app import Log
+from eventlog.repositories.executions import ExecutionHistory
 from eventlog.web.table import OPERATIONS
 from eventlog.worker import RecoveryManager
+from projections.runs import Run
+from projections.tasks import Task
 from tests.conftest import PLACES
 from tests.unit.docs_support import ROOT
 from tests.unit.test_cli_docs import LEAVES
@@ -121,6 +125,34 @@ def test_what_a_test_says_is_on_the_page() -> None:
     said = {(row, name) for name, rows in _tests().items() for row in rows}
     on_the_page = {(one.row, name) for one in FEATURES for pattern in one.tests for name in _matching(pattern)}
     assert said == on_the_page
+
+
+@pytest.mark.feature("S0-1", "S2-1", "S4-1")
+@pytest.mark.parametrize(
+    ("row", "names", "whole"),
+    [
+        (
+            ExecutionHistory,
+            "id problem_name language status started_at finished_at stdout stderr exit_code",
+            False,
+        ),
+        (
+            Run,
+            "run_id created_at started_at ended_at status command git_commit note project_id updated_at",
+            False,
+        ),
+        (
+            Task,
+            "uuid task_source owner repo task_type task_id status created_at started_at completed_at process_id "
+            "hostname llm_provider model context_length llm_call_count tool_call_count total_tokens "
+            "compression_count error_message user",
+            True,
+        ),
+    ],
+)
+def test_fields_are_called_what_the_documents_call_them(row: type[Struct], names: str, whole: bool) -> None:
+    found = row.__struct_fields__
+    assert found == tuple(names.split()) if whole else set(found) >= set(names.split())
 
 
 def test_each_case_of_the_document_on_jobs_is_a_test() -> None:
