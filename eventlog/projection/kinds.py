@@ -92,6 +92,8 @@ class _Root(Projection):
     """A projection computed from records: an entity or a journal."""
 
     types: tuple[type[Event], ...]
+    lazy = False
+    """Whether it follows in bigger steps, and when it is asked, instead of with every append."""
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -178,7 +180,8 @@ class Entity(_Root, Generic[R]):
 class Journal(_Root, Generic[R]):
     """One row per event: ``row(event, record) -> row | None`` is pure; the row's first field is ``position``.
 
-    With ``words`` (see `Words`) its rows, each a `SearchableRow`, are found by the words of their ``text``.
+    With ``words`` (see `Words`) its rows, each a `SearchableRow`, are found by the words of their ``text``. An index of
+    words costs more for one row than all else that an append does, and little more for a hundred: it is lazy.
     """
 
     kind = "journal"
@@ -203,6 +206,7 @@ class Journal(_Root, Generic[R]):
         super().__init__(name, version, row, ("position",), indexes, make, words=words)
         self.types = tuple(types)
         self.make = make
+        self.lazy = words is not None
 
 
 class Rollup(Projection):

@@ -16,6 +16,10 @@ from eventlog.store.base import Reader, Selection, Writer
 INLINE_LAG = 2000
 """How far behind an inline projection may be for an append to bring it along by itself."""
 MAX_KNOWN_ROWS = 2000
+LAZY_STEP = 256
+"""So many events a lazy projection may wait for; of a batch of a quarter of them it takes what it wants at once."""
+LAZY_MOST = 20_000
+"""Further behind it is left to whoever asks it."""
 State = Literal["live", "pinned", "failed"]
 
 
@@ -46,10 +50,10 @@ class Checkpoint(msgspec.Struct):
         return tuple(values)
 
 
-def checkpoints(reader: Reader, head: int | None = None) -> dict[str, Checkpoint]:
-    """Every stored checkpoint by name; ``head`` where it is known already."""
+def checkpoints(reader: Reader, head: int | None = None, names: Sequence[str] | None = None) -> dict[str, Checkpoint]:
+    """The stored checkpoints by name, all or some; ``head`` where it is known already."""
     stored = {}
-    for row in reader.checkpoints():
+    for row in reader.checkpoints(names):
         cells = list(row)
         attached = cells[4] is None
         if attached:
@@ -90,6 +94,17 @@ class _Moving:
         self.known: dict[Any, Any] = {}
 
 
+class _Lazy:
+    """A group that follows in bigger steps. ``waiting``: how many events it may have to catch up with."""
+
+    __slots__ = ("group", "tags", "waiting")
+
+    def __init__(self, group: Group, waiting: int) -> None:
+        self.group = group
+        self.tags = frozenset(group.tags)
+        self.waiting = waiting
+
+
 class Inline:
     """Applies each append's records to every inline group that is live and at the head. See `committer.Projector`."""
 
@@ -99,10 +114,12 @@ class Inline:
         self.tags = frozenset(tag for group in self._groups for tag in group.tags)
         self._active: dict[str, list[_Moving]] | None = None
         self._roots: dict[str, _Moving] = {}
+        self._lazy: list[_Lazy] = []
 
     def forget(self) -> None:
         self._active = None
         self._roots = {}
+        self._lazy = []
 
     def forget_streams(self, streams: Collection[str]) -> None:
         for one in {one for ones in (self._active or {}).values() for one in ones}:
@@ -113,6 +130,8 @@ class Inline:
             elif isinstance(root, Entity):
                 for thing in [thing for thing in one.known if thing[0] in streams]:
                     del one.known[thing]
+        for lazy in self._lazy:
+            lazy.waiting = max(lazy.waiting, 1)
 
     def apply(self, writer: Writer, items: list[Item], old: int, new: int, careful: bool) -> None:
         active = self._load(writer, old) if self._active is None else self._active
@@ -136,6 +155,31 @@ class Inline:
                 # What the append's other records did to this group stays, up to the failure; the others go on.
                 save(writer, group, rollups, checkpoints(writer, old), new, made)
                 self.forget()
+        for lazy in self._lazy:
+            self._apply_lazily(writer, lazy, [item for item in items if item[0].type in lazy.tags], old, new)
+
+    def _apply_lazily(self, writer: Writer, lazy: _Lazy, mine: list[Item], old: int, new: int) -> None:
+        """Take a big batch at once, let others wait, and catch up when enough has come together."""
+        if not mine:
+            return
+        if lazy.waiting or len(mine) < LAZY_STEP // 4:
+            lazy.waiting += len(mine)
+            if lazy.waiting < LAZY_STEP:
+                return
+        stored = checkpoints(writer, old)
+        group = lazy.group
+        if not usable(group, stored) or new - stored[group.root.name].position > LAZY_MOST:
+            return
+        if lazy.waiting:
+            sound = catch_up(writer, self._codec, group, stored, new)
+        else:
+            rollups = moving(group, stored)
+            made = apply(writer, group, rollups, mine, new)
+            save(writer, group, rollups, stored, new, made)
+            sound = made.failure is None
+        lazy.waiting = 0
+        if not sound:
+            self.forget()
 
     def moving(self, writer: Writer, head: int) -> Collection[str]:
         """The groups that move with every append, so that their tables are at the head, which is here."""
@@ -165,7 +209,11 @@ class Inline:
         stored = checkpoints(writer, head)
         active: dict[str, list[_Moving]] = {}
         attached: set[str] = set()
+        self._lazy = []
         for group in self._groups:
+            if group.root.lazy and usable(group, stored):
+                self._lazy.append(_Lazy(group, head - stored[group.root.name].position))
+                continue
             if not usable(group, stored) or head - stored[group.root.name].position > INLINE_LAG:
                 continue
             if stored[group.root.name].position < head and not catch_up(writer, self._codec, group, stored, head):

@@ -22,6 +22,7 @@ from eventlog.log import EventLog, Tx
 from eventlog.projection.fold import Broken, Failure, Item, Plan, apply, as_dict, decode, evolve_all, key_map, page
 from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup, groups_of, in_table
 from eventlog.projection.machine import (
+    LAZY_MOST,
     Checkpoint,
     Inline,
     State,
@@ -163,14 +164,19 @@ class Projections:
         if row.version != member.version:
             state = "stale" if row.version < member.version else "newer"
         rows = reader.count(member.table) if counted and state in ("live", "pinned", "failed") else None
+        lag = head - row.position
+        if state == "live" and self._group(member.name).root.lazy:
+            lag = lag if self._has_news(reader, self._group(member.name), {member.name: row}, head) else 0
         return ProjectionStatus(
-            member.name, member.kind, state, mode, row.position, head - row.position, member.version, row.version,
+            member.name, member.kind, state, mode, row.position, lag, member.version, row.version,
             row.fingerprint == member.fingerprint(), rows, row.error, row.error_position, row.updated_at,
         )  # fmt: skip
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """A projection's whole table, by key, as dicts."""
         table = self.projection(name).table
+        if self._group(name).root.lazy and self.inline:
+            self.ensure(name)
         with self._log.reader() as reader:
             return [as_dict(row) or {} for row in reader.select(table, order=table.key)]
 
@@ -187,7 +193,7 @@ class Projections:
         elif behind:
             self._rebuild_in_place(behind, stored, progress, keep_failed=True)
         if self.inline:
-            self.catch_up(progress=progress)
+            self.catch_up([name for name, group in self.groups.items() if not group.root.lazy], progress)
 
     def _is_behind(self, group: Group, stored: dict[str, Checkpoint]) -> bool:
         if any(member.name in stored and stored[member.name].version > member.version for member in group.members):
@@ -221,7 +227,7 @@ class Projections:
         with log.reader() as reader:
             stored = checkpoints(reader)
             head = reader.head().position
-            if not usable(group, stored) or stored[group.root.name].position >= head:
+            if not usable(group, stored) or not self._has_news(reader, group, stored, head):
                 return 0
         with log.transaction(durability="process") as tx:
             writer = tx.transaction.writer
@@ -238,6 +244,13 @@ class Projections:
         if progress is not None:
             progress(end, head, f"catching up {group.root.name}")
         return end - after
+
+    def _has_news(self, reader: Reader, group: Group, stored: dict[str, Checkpoint], head: int) -> bool:
+        """Whether there is anything to catch up with. A lazy group need not follow events that it does not want."""
+        lag = head - stored[group.root.name].position
+        if not group.root.lazy or lag > LAZY_MOST:
+            return lag > 0
+        return lag > 0 and bool(reader.records(head - lag, head, Selection(types=group.tags), limit=1))
 
     def follow(
         self,
@@ -421,7 +434,7 @@ class Projections:
         Raises ProjectionPinned, ProjectionFailed, or ProjectionError when newer code made it.
         """
         with self._log.reader() as reader:
-            stored = checkpoints(reader)
+            stored = checkpoints(reader, names=self._group(name).names)
         self._refuse_unreliable(name, stored)
         self.ensure(name, stored)
 
@@ -477,7 +490,9 @@ class Projections:
         with self._log.reader() as reader:
             stored = checkpoints(reader) if stored is None else stored
             row = stored.get(group.root.name)
-            behind = row is not None and not row.attached and row.position < reader.head().position
+            behind = (
+                row is not None and not row.attached and self._has_news(reader, group, stored, reader.head().position)
+            )
         if behind and self._log.writable and usable(group, stored):
             self.catch_up([name])
 

@@ -399,8 +399,8 @@ class Reader(QueryReader, Protocol):
     def known_keys(self, keys: Sequence[str]) -> set[str]:
         """Those of these idempotency keys that a record carries."""
 
-    def checkpoints(self) -> list[Values]:
-        """The rows of the checkpoint table, in the order of `CHECKPOINT_COLUMNS`."""
+    def checkpoints(self, names: Sequence[str] | None = None) -> list[Values]:
+        """The rows of the checkpoint table, of all projections or some, in the order of `CHECKPOINT_COLUMNS`."""
 
     def shadows(self, name: str) -> list[str]:
         """The tables that were made beside one of this name, in whatever rebuild: ``<name>__…``."""

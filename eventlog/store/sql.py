@@ -32,7 +32,7 @@ INSERT_RECORD = f"INSERT INTO events ({ALL}) VALUES ({', '.join('?' * len(COLUMN
 HEAD = "SELECT position, hash, recorded_at FROM events ORDER BY position DESC LIMIT 1"
 STREAM_VERSION = "SELECT version FROM events WHERE stream = ? ORDER BY version DESC LIMIT 1"
 _BY_KEY = f"SELECT {ALL} FROM events WHERE key = ?"
-_CHECKPOINTS = f"SELECT {', '.join(CHECKPOINT_COLUMNS)} FROM projections ORDER BY name"
+_CHECKPOINTS = f"SELECT {', '.join(CHECKPOINT_COLUMNS)} FROM projections"
 _SAVE_CHECKPOINT = (
     f"INSERT INTO projections ({', '.join(CHECKPOINT_COLUMNS)}) VALUES ({', '.join('?' * len(CHECKPOINT_COLUMNS))}) "
     f"ON CONFLICT (name) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in CHECKPOINT_COLUMNS[1:])}"
@@ -131,8 +131,10 @@ class SqlReader(ABC):
             known.update(row[0] for row in self.execute(sql, chunk).fetchall())
         return known
 
-    def checkpoints(self) -> list[Values]:
-        return self.execute(_CHECKPOINTS).fetchall()
+    def checkpoints(self, names: Sequence[str] | None = None) -> list[Values]:
+        if names is None:
+            return self.execute(f"{_CHECKPOINTS} ORDER BY name").fetchall()
+        return self.execute(f"{_CHECKPOINTS} WHERE name IN ({marks(len(names))})", tuple(names)).fetchall()
 
     # rows
 
