@@ -170,7 +170,7 @@ def test_appends_go_on_while_projections_are_pinned(log: Any) -> None:
     assert status(log, "things").lag == 26
     log.projections.resume()
     assert log.projections.verify() == []
-    assert {(one.state, one.position) for one in log.projections.status()} == {("live", 32)}
+    assert {(one.state, one.lag) for one in log.projections.status()} == {("live", 0)}
     assert_whole(log)
 
 

@@ -53,6 +53,7 @@ def found(reader: QueryReader, query: str, *where: Filter, limit: int | None = N
 
 
 def ask(log: Log, query: str, *where: Filter, limit: int | None = None) -> list[int]:
+    log.projections.ensure(DOCUMENTS.name)
     with log.reader() as reader:
         return found(reader, query, *where, limit=limit)
 
@@ -164,6 +165,7 @@ def test_verify_tells_rows_without_words(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     with eventlog.open(path) as log:
         fill(log, [*TEXTS, "long " * 2000])
+        log.projections.ensure("search_documents")
         assert log.projections.verify() == []
         with log.transaction() as tx:
             tx.transaction.writer.execute("DELETE FROM search_documents__words_docsize WHERE id = 2")  # type: ignore[attr-defined]
@@ -182,3 +184,32 @@ def test_what_is_nested_too_deeply_is_searched_as_it_stands(log: Log) -> None:
         return
     assert log.projections.status()[0].state == "live"
     assert ask(log, "deep fox") == [1]
+
+
+def test_single_appends_do_not_touch_the_words_and_big_ones_do(log: Log) -> None:
+    position = lambda: next(one.position for one in log.projections.status() if one.name == DOCUMENTS.name)  # noqa: E731
+    fill(log)
+    assert position() == 0
+    assert ask(log, "fox") == [6, 1]
+    assert position() == 6
+    many = [MessageAdded(message_id=f"m{n}", role="user", parts=(TextPart(text=f"wolf {n}"),)) for n in range(100)]
+    log.append("session-2", many)
+    assert position() == 106
+    log.append("session-2", SummaryAdded(text="a lone wolf"))
+    for number in range(300):
+        log.append("other-1", MessageAdded(message_id=f"o{number}", role="user", parts=(TextPart(text="owl"),)))
+    assert 106 < position() < 407
+    assert len(ask(log, "wolf")) == 101
+    assert len(ask(log, "owl")) == 300
+    assert log.projections.verify() == []
+
+
+def test_a_log_that_lags_finds_what_others_appended(open_log: OpenLog) -> None:
+    first = open_log()
+    off = open_log(projections="off")
+    fill(first)
+    assert ask(first, "fox") == [6, 1]
+    fill(off, ["fox by another"])
+    first.append("session-1", [SummaryAdded(text=f"fox {number}") for number in range(70)])
+    assert len(ask(first, "fox")) == 73
+    assert first.projections.verify() == []
