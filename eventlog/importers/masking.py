@@ -7,9 +7,11 @@ text has one of the plainer names.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from eventlog.redaction import LONG, PATTERNS, redact
+from eventlog.redaction import LONG, PATTERNS, redact, redact_argv
+from eventlog.redaction.fields import holds_secrets, paired, says_secret
 from eventlog.redaction.named import MASK, redact_named_values
 
 _VENDORS = (
@@ -25,15 +27,25 @@ _HEADS = frozenset(vendor[:2].encode() for vendor in _VENDORS)
 _STARTS = tuple(vendor.encode() for vendor in _VENDORS)
 _LEAST = 12
 _WORDS = bytes(byte if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"_-.") else 32 for byte in range(256))
+_ESCAPE = re.compile(rb"\\(?:[nrtbf]|u[0-9a-fA-F]{4})")
 _COVERED = {
     "eyj": (),
+    "password": ("login ",),
+    "\\n": (),
+    "\\r": (),
+    "\\t": (),
+    "\\u": (),
     "://": ("hooks.slack.com/", "/api/webhooks/", "webhook.office.com/"),
     "user": ("--user", "--proxy-user"),
     "-u ": (" -u ",),
     "basic ": ("authorization: basic ", "authorization:basic "),
 }
 """What is looked for instead of a hint that ordinary text is full of; a URL is suspicious where it has an @, too."""
-_NAMED = ("passw", "passphrase", "secret", "token", "_key", "-key", "apikey", "credential", "authoriz", "cookie")
+_NAMED = (
+    "passw", "passphrase", "secret", "token", "_key", "-key", "apikey", "credential", "authoriz", "cookie", "pass=",
+    "pass:", "pwd", "key=", "key:", "key'", 'key"', "sig=", "otp", "pin=", "auth", "sessionid", "session_id",
+    "session-id", "sessid", "x-",
+)  # fmt: skip
 """Where a text gives a value to a name that is a secret's, one of these is."""
 
 
@@ -52,10 +64,12 @@ class Masker:
         self._suspicious = self._may_hold_one(record)
 
     def _may_hold_one(self, record: bytes) -> bool:
-        # A backslash and the letter after it are no part of the word that follows.
-        plain = (
-            record.replace(b"\\n", b"  ").replace(b"\\t", b"  ").replace(b"\\r", b"  ") if b"\\" in record else record
-        )
+        # A backslash and what belongs to it are no part of the word that follows.
+        plain = record
+        if b"\\u" in record:
+            plain = _ESCAPE.sub(b" ", record)
+        elif b"\\" in record:
+            plain = record.replace(b"\\n", b"  ").replace(b"\\t", b"  ").replace(b"\\r", b"  ")
         words = plain.translate(_WORDS).split()
         if [word for word in words if len(word) >= _LEAST and word[:2] in _HEADS and word.startswith(_STARTS)]:
             return True
@@ -63,7 +77,7 @@ class Masker:
         for hint in self._bytes:  # not any(): this is asked of every record, and a generator costs more than it looks
             if hint in lowered:
                 return True
-        return b"@" in lowered and b"://" in lowered
+        return b":AA" in record or (b"@" in lowered and b"://" in lowered)
 
     def text(self, text: str) -> str:
         """``text`` with what looks like a secret replaced by ``[redacted]``."""
@@ -87,27 +101,48 @@ class Masker:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            made: dict[str, Any] | None = None
-            for name, item in value.items():
-                clean = self._named_value(name, item) if isinstance(item, str) else self.value(item)
-                if clean is not item:
-                    made = dict(value) if made is None else made
-                    made[name] = clean
-            return value if made is None else made
+            return self._object(value)
         if isinstance(value, list):
-            items = [self.value(item) for item in value]
-            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+            return self._list(value)
         return value
 
-    def _named_value(self, name: str, text: str) -> str:
-        lowered = name.lower()
-        if text and lowered in _SECRET_NAMES and text != MASK:
+    def _object(self, value: dict[str, Any]) -> dict[str, Any]:
+        made: dict[Any, Any] | None = None
+        said = paired(value) if "value" in value else None
+        for name, item in value.items():
+            if isinstance(item, str):
+                clean: Any = self._named(said if said is not None and name == "value" else name, item)
+            elif isinstance(item, list) and item and isinstance(item[0], str) and holds_secrets(name):
+                clean = [self._named(name, one) if isinstance(one, str) else self.value(one) for one in item]
+            else:
+                clean = self.value(item)
+            if clean is not item:
+                made = dict(value) if made is None else made
+                made[name] = clean
+        if any(len(name) > _LONGEST_NAME for name in value):
+            names = {name: self.text(name) for name in value}
+            if any(name != clean for name, clean in names.items()):
+                return {names[name]: item for name, item in (value if made is None else made).items()}
+        return value if made is None else made
+
+    def _list(self, value: list[Any]) -> list[Any]:
+        items = [self.value(item) for item in value]
+        if any(isinstance(item, str) and item[:1] == "-" for item in items):
+            # Arguments: what follows --password is one.
+            texts = [item if isinstance(item, str) else "" for item in items]
+            clean = redact_argv(texts)
+            for place, (old, new) in enumerate(zip(texts, clean, strict=True)):
+                if old != new:
+                    self.count += 1
+                    items[place] = new
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+
+    def _named(self, name: str, text: str) -> str:
+        if says_secret(name, text):
             self.count += 1
             return MASK
         return self.text(text)
 
 
-_SECRET_NAMES = frozenset((
-    "password", "passwd", "passphrase", "api_key", "apikey", "api-key", "secret", "client_secret", "access_token",
-    "auth_token", "refresh_token", "private_key", "secret_key", "authorization", "cookie", "set-cookie",
-))  # fmt: skip
+_LONGEST_NAME = 12
+"""A longer name may have a secret in it."""

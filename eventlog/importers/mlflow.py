@@ -152,11 +152,11 @@ class _Store:
         return Native(0, 0, wanted)
 
     def _started(self, values: dict[str, Any], tags: dict[str, Any]) -> RunStarted:
-        source = text(tags.get("mlflow.source.name")) or text(values.get("source_name"))
-        entry = text(values.get("entry_point_name"))
+        source = self._masked(text(tags.get("mlflow.source.name")) or text(values.get("source_name")))
+        entry = self._masked(text(values.get("entry_point_name")))
         commit = text(tags.get("mlflow.source.git.commit")) or text(values.get("source_version"))
         return RunStarted(
-            command=self._masked(" ".join(filter(None, (source, entry)))) or text(values["name"]) or "mlflow",
+            command=" ".join(filter(None, (source, entry))) or self._masked(text(values["name"])) or "mlflow",
             program=PurePath(source).name if source else "",
             project_id=self.projects.get(values["experiment_id"]),
             note=self._masked(tags.get("mlflow.note.content")) or "",

@@ -44,6 +44,11 @@ _VENDORS = (
 )
 
 
+_ESCAPED = r"(?:(?<=\\[nrt])|(?<=\\u[0-9a-fA-F]{4}))"
+"""After a line break, a tab or another character as JSON writes it in a text: no part of the word that follows."""
+_ESCAPES = ("\\n", "\\r", "\\t", "\\u")
+
+
 class Pattern(NamedTuple):
     """What a kind of secret looks like. ``hints``: lower-case strings, one of which every match contains, or LONG."""
 
@@ -60,12 +65,13 @@ PATTERNS: list[Pattern] = [
         MASK,
         ("private key",),
     ),
-    Pattern("JSON web token", r"\beyJ[\w-]{6,}\.[\w-]{4,}(?:\.[\w-]*){0,3}", MASK, ("eyj",)),
+    Pattern("JSON web token", rf"(?:\b|{_ESCAPED})" r"eyJ[\w-]{6,}\.[\w-]{4,}(?:\.[\w-]*){0,3}", MASK, ("eyj",)),
     Pattern("vendor token", rf"(?<![A-Za-z0-9])(?:{'|'.join(_VENDORS)})", MASK, (LONG,)),
+    Pattern("vendor token in JSON", rf"{_ESCAPED}(?:{'|'.join(_VENDORS)})", MASK, _ESCAPES),
     Pattern(
         "webhook",
         r"(?<=hooks\.slack\.com/)(?:services|workflows)/[\w/]+|(?<=/api/webhooks/)\d+/[\w-]+"
-        r"|(?<=webhook\.office\.com/)\S+",
+        r"|(?<=webhook\.office\.com/)\w\S{10,}",
         MASK,
         ("://",),
     ),
@@ -76,6 +82,7 @@ PATTERNS: list[Pattern] = [
         ("://",),
     ),
     Pattern("token in a URL", r"(?<=://)[\w\-.~%]{18,500}(?=@)", MASK, ("://",)),
+    Pattern("netrc", r"(\blogin\s{1,20}\S{1,200}\s{1,20}password\s{1,20})\S+", rf"\1{MASK}", ("password",)),
     Pattern(
         "bearer",
         r"\b((?i:bearer)\s+)(?=[\w\-.~+/=]{0,100}[\d._\-+/=A-Z])[\w\-.~+/]{8,}=*",
@@ -212,7 +219,7 @@ def _redact_argument(argument: str) -> str:
 
 
 def _names_a_secret(name: str) -> bool:
-    probe = f"{name}=x"
+    probe = f"{name}=1a2B3c4D"
     return redact_named_values(probe, probe.lower()) != probe
 
 

@@ -163,6 +163,12 @@ def test_planted_secrets_are_not_in_any_file(tmp_path: Path, monkeypatch: pytest
         "3 passed, 1 failed",
         "-p 8080", "bypass=1",
         "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "KeyError: 'name'",
+        "const STORAGE_KEY = 'todos';", 'session_id="test_session"', "session_id=session_id,", "token = token.strip()",
+        "password: str | None = None", "password=server.password.reveal()", "user, _, password = login.partition(':')",
+        "self.token = job.token or 0", "secrets: int = 0", "input_cost_per_token=3e-06", "curl -H 'X-Api-Key: $KEY'",
+        'f"Authorization: Bearer {token}"', "Authorization: Bearer and the token", "DB_PASSWORD=${DB_PASSWORD}",
+        "a secret: the log cannot forget", 'click.option("--token", "token")', "token=$(cat file)",
+        '{"name": "SORT_KEY", "value": "of name"}', "signature = inspect.signature(above)", "password=<password>",
     ],
 )  # fmt: skip
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -182,6 +188,25 @@ def test_the_names_stay_readable() -> None:
     )
     assert redact_named("DB_PASSWORD", "a b;c") == "[redacted]"
     assert redact_named("plain", "value") == "value"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"{\"password\": \"hunter2\"}", r"{\"password\": [redacted]\"}"),
+        (r"{\"Authorization\": \"Bearer x1y2z3w4\"}", r"{\"Authorization\": \"Bearer [redacted]\"}"),
+        (r"a\nghp_" + "a1B2" * 9, r"a\n[redacted]"),
+        (r"a\u003csk-" + "a1B2" * 9, r"a\u003c[redacted]"),
+        ('["--password", "hunter2", "-v"]', '["--password", "[redacted]", "-v"]'),
+        ('{"name": "API_TOKEN", "value": "x1y2z3w4"}', '{"name": "API_TOKEN", "value": [redacted]}'),
+        ("- name: API_TOKEN\n  value: x1y2z3w4\n", "- name: API_TOKEN\n  value: [redacted]\n"),
+        ('"password": ["hunter2", 3]', '"password": [[redacted], 3]'),
+        ("machine a.example login bob password hunter2", "machine a.example login bob password [redacted]"),
+        ("API_TOKEN=abcdef ./run --token=abcdef", "API_TOKEN=[redacted] ./run --token=[redacted]"),
+    ],
+)
+def test_secrets_in_json_and_lists(text: str, expected: str) -> None:
+    assert redact(text) == expected
 
 
 def test_redaction_is_stable_and_bytes_survive() -> None:
@@ -209,7 +234,9 @@ def test_patterns_can_be_added() -> None:
 @pytest.mark.parametrize(
     "text", ["a" * 200_000, "pass_" * 40_000, "x-token" * 30_000, "--" * 100_000, "://a" * 50_000,
              "-----BEGIN " * 20_000, "eyJ" * 70_000, "key=" * 50_000, "password:" * 20_000, "token:" * 40_000,
-             "token=\"" * 30_000, "--password " * 20_000, "'" * 100_000 + "token='"],
+             "token=\"" * 30_000, "--password " * 20_000, "'" * 100_000 + "token='", "login a password " * 20_000,
+             "login " * 50_000 + "password", "token=" + "\\" * 100_000, "token=" + "a." * 100_000, "\\n" * 100_000,
+             "token=" + "a_" * 100_000, "token\", \"value\": " * 20_000, "password: [" * 20_000, "token\n" * 40_000],
 )  # fmt: skip
 def test_hostile_text_takes_no_time(text: str) -> None:
     began = time.perf_counter()
