@@ -71,12 +71,9 @@ class Scan:
             except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
                 native = self.raw(table, row)
             if native is not None:
-                self.intake.check(native.wanted)
+                self.intake.add(native._replace(offset=offset, length=row.size + native.length))
         except (InvalidInput, InvalidEvent, ArtifactError, RecursionError) as error:
             self._quarantine(offset, row, f"{table}: cannot be stored: {type(error).__name__}")
-            return
-        if native is not None:
-            self.intake.add(native._replace(offset=offset, length=row.size + native.length))
 
     def _quarantine(self, offset: int, row: Row, reason: str) -> None:
         digest = sha256(repr(sorted(row.values.items())).encode("utf-8", "replace")).hexdigest()

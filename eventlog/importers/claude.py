@@ -87,6 +87,8 @@ class ClaudeReader:
         self._name = path.name
         self._mtime = int(path.stat().st_mtime * 1_000_000)
         self._contexts: dict[str, dict[str, Any]] = state.get("contexts", {})
+        self._before: list[Wanted] = []
+        self._owed: list[Wanted] = []
 
     @property
     def state(self) -> Any:
@@ -95,6 +97,15 @@ class ClaudeReader:
 
     def take(self, value: dict[str, Any], piece: Piece) -> Native:
         """What a record asks for. Raises KeyError, TypeError or ValueError where it is not as such records are."""
+        self._before = []
+        try:
+            return self._taken(value, piece)
+        except BaseException:
+            # That its session begins, say, is told with the next.
+            self._owed += self._before
+            raise
+
+    def _taken(self, value: dict[str, Any], piece: Piece) -> Native:
         at = _time(value.get("timestamp"))
         kind = value.get("type")
         message = value.get("message")
@@ -132,7 +143,8 @@ class ClaudeReader:
         held = self._contexts.get(session)
         told = {name: value[name] for name in _CONTEXT if isinstance(value.get(name), str)}
         at = self._mtime if at is None else at
-        before: list[Wanted] = []
+        before, self._owed = self._owed, []
+        self._before = before
         if held is None:
             workspace = self._workspace(told.get("cwd"), at, before)
             if agent_id and self._intake.first(key_of("claude", "session", parent)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
@@ -125,6 +126,8 @@ class _Part(msgspec.Struct):
     total: Counts
     """Of the whole source; what this part adds is added when it is in the log."""
     natives: list[Native] = []
+    prepared: list[list[Prepared]] = []
+    """What each of the natives wants, as far as that was known when it was added."""
     quarantined: list[tuple[RecordQuarantined, int]] = []
     resolved: list[QuarantineResolved] = []
     opening: list[Event] = []
@@ -159,9 +162,13 @@ class _Part(msgspec.Struct):
         return counts
 
     def told(self, counts: Counts) -> list[Event]:
-        """What is said of the source itself; nothing where there is nothing new."""
-        news: list[Event] = [*(event for event, _ in self.quarantined), *self.resolved]
-        if self.scanning and not counts.events and not news:
+        """What is said of the source itself; nothing where there is nothing new.
+
+        What is over comes first: what is found now may be bad at the same place.
+        """
+        over: list[Event] = [*self.resolved]
+        found = [event for event, _ in self.quarantined]
+        if self.scanning and not counts.events and not over and not found:
             return []
         cursor = self.cursor
         advanced = SourceAdvanced(
@@ -172,7 +179,19 @@ class _Part(msgspec.Struct):
             state=UNSET if cursor.state is None else Raw(to_json(cursor.state)),
             **{name: getattr(counts, name) for name in counts.__struct_fields__},
         )
-        return [*self.opening, *news, advanced]
+        return [*over, *self.opening, *found, advanced]
+
+
+class _Forks(NamedTuple):
+    """What is known of sessions that may be forks, by their streams."""
+
+    copied: dict[str, tuple[str, str]]
+    """The key and the id of the last message that is another's, where there is none of its own yet."""
+    own: set[str]
+    """Those that have a message of their own."""
+
+    def copy(self) -> _Forks:
+        return _Forks(self.copied.copy(), self.own.copy())
 
 
 class Batch:
@@ -182,14 +201,12 @@ class Batch:
         self.log = log
         self.blobs = blobs
         self.dry_run = dry_run
-        self.masker = Masker()
         self._projections = projections
         self._parts: list[_Part] = []
         self._bytes = self._appends = 0
         self._sidechains: bool | None = None
         self._said: set[str] = set()
-        self._copied: dict[str, tuple[str, str]] = {}
-        self._own: set[str] = set()
+        self._forks = _Forks({}, set())
 
     def first(self, key: str) -> bool:
         """Whether no append of this import asked for a key before; asked once, it has."""
@@ -220,7 +237,7 @@ class Batch:
         self._bytes = self._appends = 0
         natives = [native for part in parts for native in part.natives]
         calls = _fullest(call for native in natives for call in native.calls)
-        prepared = [[self.prepared(one) for native in part.natives for one in native.wanted] for part in parts]
+        prepared = [self._prepared(part) for part in parts]
         keys = list(dict.fromkeys([*(one[3] for ones in prepared for one in ones if one[3]), *calls]))
         self._look_for_sidechains(calls)
         if self.dry_run:
@@ -228,7 +245,9 @@ class Batch:
                 known = reader.known_keys(keys)
             counted = self._foreseen(parts, prepared, calls, known)
         else:
-            counted = self.log.decide(lambda tx: self._write(tx, parts, prepared, calls, keys))
+            # The work may be done twice: what is remembered of it is that of the last time.
+            forks = self._forks
+            counted = self.log.decide(lambda tx: self._write(tx, parts, prepared, calls, keys, forks))
         for part, counts in zip(parts, counted, strict=True):
             part.total.add(counts)
 
@@ -260,6 +279,14 @@ class Batch:
             counted.append(counts)
         return counted
 
+    def _prepared(self, part: _Part) -> list[Prepared]:
+        """What a part wants. A reader may ask for more of a record that it gave before, until the part is closed."""
+        asked: list[Prepared] = []
+        for native, made in zip(part.natives, part.prepared, strict=True):
+            asked += made
+            asked += [self.prepared(one) for one in native.wanted[len(made) :]]
+        return asked
+
     def prepared(self, wanted: Wanted) -> Prepared:
         """An append, checked and encoded; what is too large for an event is in a blob."""
         at = _time(wanted.occurred_at)
@@ -284,9 +311,17 @@ class Batch:
     # in the transaction
 
     def _write(
-        self, tx: Tx, parts: list[_Part], prepared: list[list[Prepared]], calls: dict[str, Call], keys: list[str]
+        self,
+        tx: Tx,
+        parts: list[_Part],
+        prepared: list[list[Prepared]],
+        calls: dict[str, Call],
+        keys: list[str],
+        forks: _Forks,
     ) -> list[Counts]:
         known = tx.reader.known_keys(keys)
+        self._forks = forks.copy()
+        begun: dict[str, str] = {}
         seen = set(known)
         # Calls are told at the end of the batch, with the part that has the account which counts.
         told = self._of_calls(tx, calls, known)
@@ -296,7 +331,7 @@ class Batch:
         for part, wanted in zip(parts, prepared, strict=True):
             counts = part.counted(seen)
             mine = self._placed(tx, numbers, part, _new(wanted, seen))
-            mine += self._forks(tx, part, known)
+            mine += self._forked(tx, part, known, begun)
             for native in part.natives:
                 for call in native.calls:
                     mine += told.pop(call.key, ())
@@ -331,30 +366,38 @@ class Batch:
 
     # forks
 
-    def _forks(self, tx: Tx, part: _Part, known: set[str]) -> list[Prepared]:
-        """Sessions that begin with messages of another: each is a fork of it, from the last message of both."""
+    def _forked(self, tx: Tx, part: _Part, known: set[str], begun: dict[str, str]) -> list[Prepared]:
+        """Sessions that begin with messages of another: each is a fork of it, from the last message of both.
+
+        ``begun``: the messages that are new with this batch, by their keys, and the streams that have them.
+        """
         made = []
+        copied, own = self._forks
         for native in part.natives:
             if native.message_id is None or not native.wanted:
                 continue
             stream, _, key, at, _ = native.wanted[-1]
-            if not isinstance(stream, str) or stream in self._own:
+            if not isinstance(stream, str):
                 continue
-            if key in known:
-                self._copied[stream] = (key, native.message_id)
+            first = begun.setdefault(key, stream)
+            if stream in own:
                 continue
-            self._own.add(stream)
-            if (copied := self._copied.pop(stream, None)) and (event := self._fork(tx, stream, *copied)):
+            if key in known or first != stream:
+                copied[stream] = (key, native.message_id)
+                continue
+            own.add(stream)
+            if (last := copied.pop(stream, None)) and (event := self._fork(tx, stream, *last, begun)):
                 own_key = key_of("fork", stream)
                 if not tx.reader.known_keys([own_key]):
                     made.append(self.log.prepare(stream, event, key=own_key, occurred_at=_time(at)))
         return made
 
-    def _fork(self, tx: Tx, stream: str, key: str, message_id: str) -> SessionLinked | None:
+    def _fork(self, tx: Tx, stream: str, key: str, message_id: str, begun: dict[str, str]) -> SessionLinked | None:
         row = tx.reader.record_with_key(key)
-        if row is None or row[1] == stream or not row[1].startswith("session-"):
+        parent = begun.get(key, stream) if row is None else row[1]
+        if parent == stream or not parent.startswith("session-"):
             return None
-        return SessionLinked(link="fork", parent_session_id=row[1][8:], parent_message_id=message_id)
+        return SessionLinked(link="fork", parent_session_id=parent[8:], parent_message_id=message_id)
 
     # calls of language models
 
@@ -425,7 +468,7 @@ class Intake:
     def __init__(self, batch: Batch, source_id: str, *, scanning: bool = False) -> None:
         self.batch = batch
         self.stream = f"import-{source_id}"
-        self.masker = batch.masker
+        self.masker = Masker()
         self.total = Counts()
         self.opening: list[Event] = []
         """What is to be said of the source with the first batch."""
@@ -445,9 +488,22 @@ class Intake:
     # what importers say
 
     def add(self, native: Native) -> None:
-        """A record, understood or kept raw."""
+        """A record, understood or kept raw. Raises what the log would raise for it (InvalidEvent, InvalidName)."""
+        prepared = [self.batch.prepared(one) for one in native.wanted]
+        for call in native.calls:
+            self.batch.log.prepare(call.stream, call.event, key=call.key)
         self._part.natives.append(native)
+        self._part.prepared.append(prepared)
         self.batch.grow(native)
+
+    def sound(self, wanted: Iterable[Wanted]) -> list[Wanted]:
+        """Those of a record's appends that the log takes."""
+        sound = []
+        for one in wanted:
+            with suppress(InvalidInput):
+                self.batch.prepared(one)
+                sound.append(one)
+        return sound
 
     def quarantine(
         self, offset: int, length: int, reason: str, digest: str = "", *, line: int | None = None, blank: int = 0
@@ -487,11 +543,6 @@ class Intake:
     def full(self) -> bool:
         """Whether what was added is worth a transaction."""
         return self.batch.full
-
-    def check(self, wanted: Iterable[Wanted]) -> None:
-        """Raises what the log would raise for these appends (InvalidEvent, InvalidName): later it stops the import."""
-        for one in wanted:
-            self.batch.prepared(one)
 
     # content
 

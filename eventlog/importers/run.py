@@ -33,6 +33,8 @@ IMPORTS, QUARANTINE = _imports
 LIVE_S = 10
 """A file that was written to so lately may be in the middle of a line."""
 EDGE = 4096
+_UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, ArithmeticError)
+"""What a reader raises where a record is not as such records are."""
 Status = Literal["imported", "unchanged", "waiting", "failed"]
 
 
@@ -310,16 +312,17 @@ class _Importing:
             if row is not None and (row.size_bytes, row.mtime_us) == (self.size, mtime):
                 self.offset = row.offset
                 return "unchanged"
-            state = None
-            if row is not None and row.offset:
+            state = tail = None
+            if row is not None:
                 if self.size < row.offset or fingerprint(file, row.offset) != row.fingerprint:
                     self._restart("it is shorter than it was" if self.size < row.offset else "it begins otherwise")
                 else:
-                    self.offset, state = row.offset, row.state
-                    if self._is_as_it_was(file):
+                    self.offset, state = row.offset, row.state if row.offset else None
+                    tail = self._tail() if row.quarantined_records else None
+                    if self._is_as_it_was(file, tail):
                         return "unchanged"
             reader = form.begin(self.path, state, self.intake)
-            self._read(file, reader, mtime, tell)
+            self._read(file, reader, mtime, tail, tell)
         return "imported"
 
     def _restart(self, reason: str) -> None:
@@ -333,14 +336,13 @@ class _Importing:
             rows = reader.select(QUARANTINE.table, [Filter("stream", "=", self.intake.stream)])
         return [row for row in rows if row.outcome is None]
 
-    def _is_as_it_was(self, file: BinaryIO) -> bool:
+    def _is_as_it_was(self, file: BinaryIO, tail: Quarantined | None) -> bool:
         """Whether nothing was added since; an end that was cut off then may be the same still."""
         assert self.row is not None  # noqa: S101
         if self.size != self.row.size_bytes:
             return False
         if self.offset == self.size:
             return True
-        tail = self._tail()
         file.seek(self.offset)
         return tail is not None and sha256(file.read(self.size - self.offset)).hexdigest() == tail.sha256
 
@@ -348,12 +350,19 @@ class _Importing:
         """What was quarantined where the cursor is: the end of a file that was cut off."""
         return next((row for row in self._open_quarantine() if row.offset == self.offset), None)
 
-    def _read(self, file: BinaryIO, reader: LineReader, mtime: int, tell: Callable[[int], None] | None) -> None:
-        start = self.offset
-        tail = self._tail() if self.row is not None and start and start < self.row.size_bytes else None
-        for piece in pieces(file, start, self.size, self.options.max_line_bytes):
+    def _read(
+        self,
+        file: BinaryIO,
+        reader: LineReader,
+        mtime: int,
+        tail: Quarantined | None,
+        tell: Callable[[int], None] | None,
+    ) -> None:
+        """Read from the cursor on; ``tail`` is what was cut off there the last time."""
+        for piece in pieces(file, self.offset, self.size, self.options.max_line_bytes):
             if not piece.ended and piece.value is None and piece.problem:
                 self._cut_off(piece, tail, mtime)
+                tail = None
                 break
             if tail is not None:
                 self.intake.resolve(tail.offset, "understood", tail.length_bytes)
@@ -366,6 +375,8 @@ class _Importing:
                 file.seek(self.offset)
                 if tell is not None:
                     tell(self.offset)
+        if tail is not None:
+            self.intake.resolve(tail.offset, "gone", tail.length_bytes)
         at = self.offset
         size, time_us = (at, 0) if self.waiting else (self.size, mtime)
         self.intake.close_part(Cursor(at, size, time_us, fingerprint(file, at), reader.state))
@@ -388,18 +399,27 @@ class _Importing:
             return
         self.intake.masker.look(piece.line)
         try:
-            native = reader.take(piece.value, piece)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
-            native = self._kept(piece)
-        except (InvalidInput, InvalidEvent, InvalidName) as error:
-            self._quarantine(piece._replace(problem=f"cannot be stored: {type(error).__name__}"))
-            return
-        if native is None:
-            self.intake.blank(piece.length)
-        else:
-            if native.length + native.blank != piece.length:
-                native = native._replace(blank=piece.blank, length=piece.length - piece.blank)
-            self.intake.add(native)
+            native: Native | None = None
+            try:
+                native = reader.take(piece.value, piece)
+                if native is None:
+                    self.intake.blank(piece.length)
+                    return
+                if native.length + native.blank != piece.length:
+                    native = native._replace(blank=piece.blank, length=piece.length - piece.blank)
+                self.intake.add(native)
+            except (*_UNEXPECTED, InvalidEvent, InvalidName):
+                kept = self._kept(piece)
+                # What else it asked for stays: the session that it begins, say, is there for those that follow.
+                sound = [] if native is None else self.intake.sound(native.wanted)
+                self.intake.add(kept._replace(wanted=[*sound, *kept.wanted]))
+        except (InvalidInput, RecursionError) as error:
+            what = (
+                "nested too deeply"
+                if isinstance(error, RecursionError)
+                else f"cannot be stored: {type(error).__name__}"
+            )
+            self._quarantine(piece._replace(problem=what))
 
     def _kept(self, piece: Piece) -> Native:
         """A record that is not as it should be, as it is."""

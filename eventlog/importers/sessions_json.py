@@ -155,7 +155,6 @@ class SessionReader:
         data = to_json(value)
         try:
             wanted = self._wanted(self._doc(self._intake.masker.value(value), alone))
-            self._intake.check(wanted)
             if wanted:
                 self._intake.add(Native(place, len(data), wanted))
         except Unfit as error:

@@ -331,3 +331,83 @@ def test_an_empty_file_is_a_source_with_nothing_in_it(log: Log, tmp_path: Path) 
     head = log.head()
     log.import_from("claude", tmp_path)
     assert log.head() == head
+
+
+def test_a_fork_is_known_where_both_come_at_once(log: Log, tmp_path: Path) -> None:
+    own = [said(1, "hello"), answered(2, "hi", parent=1), said(3, "one way", parent=2)]
+    other = "22222222-2222-4222-8222-222222222222"
+    copy = [{**record, "sessionId": other} for record in own[:2]]
+    write(tmp_path / "a.jsonl", lines(own), age_s=7200)
+    write(tmp_path / "b.jsonl", lines([*copy, said(4, "another way", session=other, parent=2)]))
+    log.import_from("claude", tmp_path)
+    fork = log.sessions.get(other)
+    assert (fork.link, fork.parent_session_id, fork.parent_message_id) == ("fork", SESSION, uuid(2))
+    assert log.projections.verify() == []
+
+
+def test_secrets_are_counted_with_the_file_that_has_them(log: Log, tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", lines([said(1, "use ghp_" + "a1B2" * 10)]), age_s=7200)
+    write(tmp_path / "b.jsonl", lines([said(2, "nothing", session="b")]))
+    report = log.import_from("claude", tmp_path)
+    assert report.total.secrets == 1
+    assert [source.counts.secrets for source in report.sources] == [1, 0]
+
+
+def test_a_record_that_the_log_does_not_take_stops_nothing(log: Log, tmp_path: Path) -> None:
+    nested = b"[" * 700 + b"]" * 700
+    deep = (
+        b'{"type":"user","uuid":"v","sessionId":"deep","cwd":"/d","message":{"role":"user","content":[%b]}}\n' % nested
+    )
+    odd = [
+        {**said(1, "x"), "parentUuid": 5},
+        {"type": "summary", "summary": "x", "leafUuid": [5], "sessionId": SESSION},
+        said(3, "x", session="a\nb"),
+        {**answered(4, "x"), "costUSD": "1e999999"},
+    ]
+    path = write(
+        tmp_path / "a.jsonl", lines(odd) + deep + lines([said(6, "the rest"), said(7, "more", session="deep")])
+    )
+    report = log.import_from("claude", path)
+    assert (report.total.raw_records, report.total.quarantined_records, report.total.understood_records) == (4, 1, 2)
+    # The sessions that such records begin are there for those that follow.
+    assert log.sessions.get(SESSION).cwd == "/path/to/demo"
+    told = [type(record.event).__name__ for record in log.read_stream("session-deep")]
+    assert told == ["SessionCreated", "SessionUpdated", "MessageAdded"]
+    assert log.projections.verify() == []
+
+
+def test_what_was_cut_off_is_bad_until_it_is_whole_wherever_it_begins(log: Log, tmp_path: Path) -> None:
+    whole = lines([said(1, "hello")])
+    path = write(tmp_path / "a.jsonl", whole[:50])
+    assert log.import_from("claude", path).partial
+    head = log.head()
+    write(path, whole[:50], age_s=1800)
+    log.import_from("claude", path)
+    assert log.head() == head
+    write(path, whole)
+    assert not log.import_from("claude", path).partial
+    (source,) = log.imports.list()
+    assert (source.records, source.quarantined_records, source.understood_bytes) == (1, 0, len(whole))
+    assert log.imports.quarantined(source.source_id) == []
+    write(path, whole + b'{"half', age_s=900)
+    log.import_from("claude", path)
+    write(path, whole, age_s=800)
+    log.import_from("claude", path)
+    (source,) = log.imports.list()
+    assert (source.records, source.quarantined_records) == (1, 0)
+    assert log.imports.quarantined(source.source_id) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(b'{"half', b'{"half of it}\n'), (b'{"half', b'{"half of it'), (b"{bad}\n" + b" " * 400 + b"\n", b"{worse}\n")],
+)
+def test_what_is_bad_at_the_place_of_something_bad_is_told(log: Log, tmp_path: Path, first: bytes, then: bytes) -> None:
+    path = write(tmp_path / "a.jsonl", first)
+    log.import_from("claude", path)
+    write(path, then, age_s=900)
+    assert log.import_from("claude", path).partial
+    (source,) = log.imports.list()
+    assert (source.records, source.quarantined_records) == (1, 1)
+    assert source.quarantined_bytes == len(then.rstrip(b"\n"))
+    assert [bad.length_bytes for bad in log.imports.quarantined(source.source_id)] == [source.quarantined_bytes]
