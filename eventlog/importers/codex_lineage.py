@@ -90,7 +90,7 @@ class Lineage:
     def parent(self, thread: str, child: Path) -> Parent | None:
         """What the records of a thread are, told by its file; None where there is none."""
         path = self._files.get(thread) or _nearby(thread, child)
-        if path is None:
+        if path is None or not path.is_file():
             return None
         if path not in self._parents:
             try:

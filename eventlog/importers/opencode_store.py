@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from eventlog.importers.foreign import Foreign, Row
-from eventlog.importers.pieces import MAX_LINE_BYTES, clean
+from eventlog.importers.pieces import MAX_LINE_BYTES, clean, read_plain
 from eventlog.importers.places import count, mapping
 
 TABLES = {
@@ -180,7 +180,7 @@ class Tree:
         """See `Store`."""
         file = self._path / "todo" / f"{session_id}.json"
         try:
-            data = file.read_bytes() if file.is_file() else b"[]"
+            data = read_plain(file)
             todos = _decode(data)
         except (OSError, msgspec.DecodeError):
             return None
@@ -191,10 +191,10 @@ class Tree:
     def _read(self, file: Path) -> Found:
         place, name = _place(file), file.stem
         try:
-            stat = file.stat()
+            stat = file.lstat()
             if stat.st_size > MAX_LINE_BYTES:
                 return Found(place, stat.st_size, name, None, f"the file is longer than {MAX_LINE_BYTES:,} bytes")
-            data = file.read_bytes()
+            data = read_plain(file)
         except OSError as error:
             return Found(place, 0, name, None, f"cannot be read: {error.strerror}")
         value, reason = _value(data)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, cast
 
 import msgspec
@@ -145,10 +146,13 @@ def import_paths(
     started = time.monotonic()
     projections.require(IMPORTS.name)
     files = _in_order(form, paths)
-    sizes = [_size(path) for path in files]
     batch = Batch(log, projections, None if data_dir is None else Blobs(data_dir), dry_run=options.dry_run)
     with log.reader() as reader:
         rows = reader.load(IMPORTS.table, [(source_id(form.name, path),) for path in files])
+    if hasattr(form, "begin"):
+        # Nothing was written there yet, so there is nothing to tell.
+        files = [path for path in files if _size(path) or (source_id(form.name, path),) in rows]
+    sizes = [_size(path) for path in files]
     imports = [
         _Importing(log, projections, form, path, batch, options, rows.get((source_id(form.name, path),)))
         for path in files
@@ -219,10 +223,18 @@ def _in_order(form: LineFormat | TableFormat, paths: Sequence[Path]) -> list[Pat
         path = Path(path).expanduser().absolute()
         if not path.exists():
             raise NotFound(f"there is nothing at {path}", path=str(path))
+        root, places = path.resolve(), {}
         for one in [path] if path.is_file() else form.sources(path):
-            real = one.resolve()
-            if real.is_file() or real.is_dir():
-                found[real] = real.stat().st_mtime
+            try:
+                if one.parent not in places:
+                    places[one.parent] = one.parent.resolve()
+                real = one.resolve() if one.is_symlink() else places[one.parent] / one.name
+                about = real.stat()
+            except (OSError, RuntimeError):
+                continue  # a link to nothing, or to itself
+            # A link in somebody's tree leads to no file that was not asked for; pipes and devices have no end.
+            if (one == path or real.is_relative_to(root)) and (S_ISREG(about.st_mode) or real.is_dir()):
+                found[real] = about.st_mtime
     order: Callable[[Path], Any] = getattr(form, "order", found.__getitem__)
     return sorted(found, key=lambda path: (order(path), str(path)))
 

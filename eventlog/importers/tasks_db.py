@@ -26,6 +26,7 @@ from eventlog.events.tasks import TaskCreated, TaskDeleted
 from eventlog.exporters.session_form import moment
 from eventlog.importers.foreign import Row, open_foreign
 from eventlog.importers.intake import Intake, Native, Wanted, key_of
+from eventlog.importers.pieces import read_plain
 from eventlog.repositories.task_values import COLUMNS, COUNTS, CREATED, TIMES, checked_columns, checked_uuid, sums
 from eventlog.repositories.tasks import changes
 from projections.tasks import Task
@@ -151,11 +152,16 @@ class _TaskReader:
 
     def _file(self, uuid: str, file: Path, number: int) -> None:
         """Keep a JSON file of a task as it is."""
-        size = file.stat().st_size
+        size = file.lstat().st_size
         if size > MAX_FILE_BYTES:
             self._intake.quarantine(number, size, f"a file longer than {MAX_FILE_BYTES:,} bytes", f"{size} {file.name}")
             return
-        data = file.read_bytes()
+        try:
+            data = read_plain(file)
+        except OSError:
+            # Its name is no content of a file, and tells it from others of the same task.
+            self._intake.quarantine(number, 0, "a file beside the database cannot be read", file.name)
+            return
         digest = sha256(data).hexdigest()
         try:
             value = msgspec.json.decode(data.strip(b"\xef\xbb\xbf \t\r\n\0"))

@@ -386,3 +386,8 @@ DATABASES = {
     "mlflow": "mlflow.db", "runs-db": ".runmeta/run_history.db",
 }  # fmt: skip
 """Where in a sample a database is."""
+
+
+def sample_lines(path: Path) -> list[bytes]:
+    """The lines of a file of a sample."""
+    return path.read_bytes().splitlines()
