@@ -43,8 +43,8 @@ _COVERED = {
 """What is looked for instead of a hint that ordinary text is full of; a URL is suspicious where it has an @, too."""
 _NAMED = (
     "passw", "passphrase", "secret", "token", "_key", "-key", "apikey", "credential", "authoriz", "cookie", "pass=",
-    "pass:", "pwd", "key=", "key:", "key'", 'key"', "sig=", "otp=", "otp:", 'otp"', "pin=", "auth=", "auth:", "auth\\", 'auth"',
-    "auth'", "key\\", "otp\\", "sessionid", "session_id", "session-id", "sessid",
+    "pass:", "pwd", "key=", "key:", "key'", 'key"', "sig=", "otp=", "otp:", 'otp"', "pin=", "auth=", "auth:",
+    "auth\\", 'auth"', "auth'", "key\\", "otp\\", "sessionid", "session_id", "session-id", "sessid",
 )  # fmt: skip
 """Where a text gives a value to a name that is a secret's, one of these is."""
 
