@@ -65,9 +65,13 @@ def _command(name: str) -> click.Command:
         max_line: int | None,
     ) -> None:
         with state.write(create=True, projections="deferred" if deferred else "inline") as log, bar() as progress:
-            report = log.import_from(
-                name, *paths, dry_run=dry_run, strict=strict, max_line_bytes=max_line, progress=progress
-            )
+            try:
+                report = log.import_from(
+                    name, *paths, dry_run=dry_run, strict=strict, max_line_bytes=max_line, progress=progress
+                )
+            except KeyboardInterrupt:
+                click.echo("interrupted: what was read is in the log; the same command goes on from there", err=True)
+                raise
         _tell(view, report)
 
     return command
@@ -156,13 +160,17 @@ def _print(view: View, report: Any) -> None:
             view.say(f"  {records} record{'' if records == 1 else 's'} {what}, {show_size(size)}")
     if total.secrets:
         view.say(f"  {total.secrets} secret{'' if total.secrets == 1 else 's'} masked")
-    if total.quarantined_records:
+    strange = [one for one in report.sources if one.counts.raw_records and not one.counts.understood_records]
+    if strange and report.importer in FORMATS:
+        view.say(f"nothing in {len(strange)} of them is of a form that is known, as {view.line(strange[0].path)}")
+    if total.quarantined_records and not report.dry_run:
         view.say("`eventlog import list` shows where; `eventlog import retry` reads them again")
 
 
 def _share(row: Any) -> str:
     known = row.understood_bytes + row.raw_bytes + row.duplicate_bytes + row.blank_bytes
-    return f"{known / row.offset:.1%}" if row.offset else ""
+    # Of a database the bytes are those of its rows, not of its file.
+    return f"{known / row.offset:.1%}" if row.offset and row.fingerprint else ""
 
 
 _INVENTORY = [

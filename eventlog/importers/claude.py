@@ -45,6 +45,8 @@ from eventlog.importers.intake import Call, Intake, Native, Wanted, key_of
 from eventlog.importers.pieces import Piece
 
 AGENT = "claude-code"
+TITLE = 100
+"""Characters of a title."""
 _FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -87,6 +89,7 @@ class ClaudeReader:
         self._name = path.name
         self._mtime = int(path.stat().st_mtime * 1_000_000)
         self._contexts: dict[str, dict[str, Any]] = state.get("contexts", {})
+        self._titles: dict[str, str] = {}
         self._before: list[Wanted] = []
         self._owed: list[Wanted] = []
 
@@ -119,23 +122,32 @@ class ClaudeReader:
         if kind == "summary" and isinstance(value.get("summary"), str):
             text = self._intake.masker.text(value["summary"])
             events: list[Event] = [SummaryAdded(text=text, leaf_message_id=value.get("leafUuid"))]
-            session, before = self._session(value, at)
+            session, before = self._session(value, at, begins=False)
             wanted = (*before, Wanted(session, events, own, at or self._mtime))
             return Native(piece.offset, size, wanted, (), "understood", piece.blank)
         if kind == "system" and uuid:
             return self._system(value, at, own, piece)
         title = value.get("aiTitle") or value.get("customTitle")
         if kind in ("ai-title", "custom-title") and isinstance(title, str) and value.get("sessionId"):
-            session, before = self._session(value, at)
+            session, before = self._session(value, at, begins=at is not None)
             update = SessionUpdated(title=self._intake.masker.text(title))
+            if session[8:] not in self._contexts:
+                self._titles[session[8:]] = str(update.title)
+            else:
+                self._contexts[session[8:]]["titled"] = True
             wanted = (*before, Wanted(session, [update], own, at or self._mtime))
             return Native(piece.offset, size, wanted, (), "understood", piece.blank)
         return self._kept(value, str(kind), at, own, piece)
 
     # where it belongs
 
-    def _session(self, value: dict[str, Any], at: int | None) -> tuple[str, list[Wanted]]:
-        """The stream of a record's session, and what has to be said of the session first."""
+    def _session(
+        self, value: dict[str, Any], at: int | None, *, begins: bool = True, title: str | None = None
+    ) -> tuple[str, list[Wanted]]:
+        """The stream of a record's session, and what has to be said of the session first.
+
+        A record without a time of its own may stand before the first one that has it: it does not begin a session.
+        """
         parent = value.get("sessionId") or self._stem
         agent_id = value.get("agentId") if value.get("isSidechain") else None
         session = f"{parent}:{agent_id}" if agent_id else str(parent)
@@ -145,17 +157,24 @@ class ClaudeReader:
         at = self._mtime if at is None else at
         before, self._owed = self._owed, []
         self._before = before
+        if held is None and not begins:
+            return stream, before
         if held is None:
             workspace = self._workspace(told.get("cwd"), at, before)
             if agent_id and self._intake.first(key_of("claude", "session", parent)):
-                before.append(self._created(str(parent), told, workspace, None, at))
-            before.append(self._created(session, told, workspace, str(parent) if agent_id else None, at))
-            self._contexts[session] = {**told, "workspace": workspace}
+                before.append(self._created(str(parent), told, workspace, None, at, None))
+            title = self._titles.pop(session, title)
+            before.append(self._created(session, told, workspace, str(parent) if agent_id else None, at, title))
+            self._contexts[session] = {**told, "workspace": workspace, "titled": title is not None}
         elif changed := {name: item for name, item in told.items() if held.get(name) != item}:
             held.update(changed)
             names = {"cwd": "cwd", "gitBranch": "git_branch", "version": "agent_version"}
             event = SessionUpdated(**{names[name]: item for name, item in changed.items()})
             before.append(Wanted(stream, [event], key_of("claude", "context", session, at, to_json(changed)), at))
+        if title is not None and held is not None and not held.get("titled"):
+            held["titled"] = True
+            update = SessionUpdated(title=title)
+            before.append(Wanted(stream, [update], key_of("claude", "title", session), at))
         return stream, before
 
     def _workspace(self, cwd: str | None, at: int, before: list[Wanted]) -> str | None:
@@ -169,11 +188,18 @@ class ClaudeReader:
         return digest[:16]
 
     def _created(
-        self, session: str, told: dict[str, str], workspace: str | None, parent: str | None, at: int
+        self,
+        session: str,
+        told: dict[str, str],
+        workspace: str | None,
+        parent: str | None,
+        at: int,
+        title: str | None,
     ) -> Wanted:
         event = SessionCreated(
             workspace_id=workspace,
             kind="subagent" if parent else "chat",
+            title=title,
             agent=AGENT,
             agent_version=told.get("version"),
             provider="anthropic",
@@ -193,7 +219,7 @@ class ClaudeReader:
     def _message(
         self, value: dict[str, Any], message: dict[str, Any], kind: str, at: int | None, own: str, piece: Piece
     ) -> Native:
-        session, before = self._session(value, at)
+        session, before = self._session(value, at, title=self._title(value, message, kind))
         at = self._mtime if at is None else at
         uuid = str(value.get("uuid") or f"{self._name}@{piece.offset}")
         workspace = self._contexts[session[8:]].get("workspace")
@@ -215,6 +241,18 @@ class ClaudeReader:
         events: list[Event] = [added, *actions, *failed]
         wanted = (*before, Wanted(session, events, own, at))
         return Native(piece.offset, piece.length - piece.blank, wanted, calls, "understood", piece.blank, uuid)
+
+    def _title(self, value: dict[str, Any], message: dict[str, Any], kind: str) -> str | None:
+        """The first line of what a person asked, as the title of a session that has none."""
+        if kind != "user" or value.get("isMeta") or value.get("isCompactSummary"):
+            return None
+        content = message.get("content")
+        if isinstance(content, list):
+            content = next((block["text"] for block in content if _is_text(block)), None)
+        if not isinstance(content, str) or content.lstrip()[:1] in ("<", "[") or content.startswith("Caveat:"):
+            return None  # what the program itself says in a person's name
+        line = next((line.strip() for line in content.splitlines() if line.strip()), "")
+        return self._intake.masker.again(line[: 20 * TITLE])[:TITLE] or None
 
     def _parts(
         self, value: dict[str, Any], message: dict[str, Any], uuid: str, workspace: str | None, actions: list[Event]
@@ -376,7 +414,7 @@ class ClaudeReader:
         if not value.get("sessionId") and not uuid:
             wanted = [Wanted(self._intake.stream, [self._intake.kept(kind, value)], own, at or self._mtime)]
             return Native(piece.offset, size, wanted, (), "raw", piece.blank)
-        session, before = self._session(value, at)
+        session, before = self._session(value, at, begins=bool(uuid) or at is not None)
         if not uuid:
             wanted = [*before, Wanted(session, [self._intake.kept(kind, value)], own, at or self._mtime)]
             return Native(piece.offset, size, wanted, (), "raw", piece.blank)

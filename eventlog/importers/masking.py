@@ -96,6 +96,13 @@ class Masker:
             self.count += max(1, masked.count(MASK) - text.count(MASK))
         return masked
 
+    def again(self, text: str) -> str:
+        """A text that stands elsewhere, too: masked, and what is masked is counted there."""
+        counted = self.count
+        masked = self.text(text)
+        self.count = counted
+        return masked
+
     def value(self, value: Any) -> Any:
         """A JSON value with each text in it masked; the very object where nothing was."""
         if isinstance(value, str):

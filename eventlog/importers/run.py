@@ -34,6 +34,7 @@ IMPORTS, QUARANTINE = _imports
 LIVE_S = 10
 """A file that was written to so lately may be in the middle of a line."""
 EDGE = 4096
+SQLITE = b"SQLite format 3\0"
 _UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, ArithmeticError)
 """What a reader raises where a record is not as such records are."""
 Status = Literal["imported", "unchanged", "waiting", "failed"]
@@ -140,12 +141,15 @@ def import_paths(
 ) -> Report:
     """Import every source of a format at, or below, these paths.
 
-    Raises NotFound for a path that is not there, InvalidInput with ``strict`` (what was read before is in the log), and
-    what the log raises.
+    Raises NotFound for a path that is not there, or where there is no source; InvalidInput with ``strict`` (what was
+    read before is in the log), and what the log raises.
     """
     started = time.monotonic()
     projections.require(IMPORTS.name)
     files = _in_order(form, paths)
+    if not files:
+        places = ", ".join(_text(Path(path)) for path in paths)
+        raise NotFound(f"there is nothing that {form.name} would have written at or below {places}")
     batch = Batch(log, projections, None if data_dir is None else Blobs(data_dir), dry_run=options.dry_run)
     with log.reader() as reader:
         rows = reader.load(IMPORTS.table, [(source_id(form.name, path),) for path in files])
@@ -318,6 +322,8 @@ class _Importing:
 
     def _lines(self, form: LineFormat, tell: Callable[[int], None] | None) -> Status:
         with self.path.open("rb") as file:
+            if file.read(len(SQLITE)) == SQLITE:
+                raise SourceFailed(f"it is a SQLite database, and {form.name} writes JSON lines")
             stat = os.fstat(file.fileno())
             self.size, mtime = stat.st_size, stat.st_mtime_ns // 1000
             row = self.row

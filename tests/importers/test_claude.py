@@ -372,7 +372,7 @@ def test_a_record_that_the_log_does_not_take_stops_nothing(log: Log, tmp_path: P
     # The sessions that such records begin are there for those that follow.
     assert log.sessions.get(SESSION).cwd == "/path/to/demo"
     told = [type(record.event).__name__ for record in log.read_stream("session-deep")]
-    assert told == ["SessionCreated", "SessionUpdated", "MessageAdded"]
+    assert told == ["SessionCreated", "SessionUpdated", "SessionUpdated", "MessageAdded"]
     assert log.projections.verify() == []
 
 
@@ -411,3 +411,46 @@ def test_what_is_bad_at_the_place_of_something_bad_is_told(log: Log, tmp_path: P
     assert (source.records, source.quarantined_records) == (1, 1)
     assert source.quarantined_bytes == len(then.rstrip(b"\n"))
     assert [bad.length_bytes for bad in log.imports.quarantined(source.source_id)] == [source.quarantined_bytes]
+
+
+def test_a_session_begins_with_what_has_a_time_and_is_called_after_its_first_question(log: Log, tmp_path: Path) -> None:
+    records: list[dict[str, object]] = [
+        {"type": "summary", "summary": "What it was about", "leafUuid": uuid(2)},
+        {"type": "file-history-snapshot", "messageId": uuid(1), "snapshot": {}},
+        said(1, "<command-name>/clear</command-name>"),
+        said(2, "Why is the checkout slow?\nIt takes a minute.", parent=1),
+        said(3, "And now?", parent=2),
+    ]
+    path = write(tmp_path / f"{SESSION}.jsonl", lines(records))
+    write(tmp_path / "22222222-2222-4222-8222-222222222222.jsonl", lines(records[:1]))
+    log.import_from("claude", tmp_path)
+    (session,) = log.sessions.list()
+    assert (session.session_id, session.title) == (SESSION, "Why is the checkout slow?")
+    assert session.created_at == 1_757_239_201_000_000
+    assert session.workspace_id is not None
+    assert len(log.sessions.summaries(SESSION)) == 1
+    write(path, path.read_bytes() + lines([{"type": "ai-title", "aiTitle": "Slow checkout", "sessionId": SESSION}]))
+    log.import_from("claude", path)
+    assert log.sessions.get(SESSION).title == "Slow checkout"
+    write(path, path.read_bytes() + lines([said(4, "Thanks", parent=3)]), age_s=60)
+    log.import_from("claude", path)
+    assert log.sessions.get(SESSION).title == "Slow checkout"
+    assert log.projections.verify() == []
+
+
+def test_secrets_are_counted_where_they_are(log: Log, tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", lines([said(1, "ghp_" + "a1B2" * 10)]))
+    write(tmp_path / "b.jsonl", lines([said(2, "nothing")]))
+    report = log.import_from("claude", tmp_path)
+    assert [source.counts.secrets for source in report.sources] == [1, 0]
+    assert [source.secrets for source in log.imports.list()] == [1, 0]
+
+
+def test_what_is_no_transcript_is_refused(log: Log, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotFound, match="nothing that claude would have written"):
+        log.import_from("claude", tmp_path / "empty")
+    database = write(tmp_path / "x.db", b"SQLite format 3\0" + b"\0" * 5000)
+    report = log.import_from("claude", database)
+    assert (report.sources[0].status, report.total.records) == ("failed", 0)
+    assert log.head().position == 0
