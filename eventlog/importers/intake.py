@@ -207,6 +207,13 @@ class Batch:
         self._sidechains: bool | None = None
         self._said: set[str] = set()
         self._forks = _Forks({}, set())
+        self._versions: dict[str, int | None] = {}
+
+    def expect(self, stream: str, version: int) -> None:
+        """The version of a source's stream when it was looked at: where another import goes on with it meanwhile, that
+        one tells how far it is, and this one adds its records alone.
+        """
+        self._versions[stream] = version
 
     def first(self, key: str) -> bool:
         """Whether no append of this import asked for a key before; asked once, it has."""
@@ -246,8 +253,8 @@ class Batch:
             counted = self._foreseen(parts, prepared, calls, known)
         else:
             # The work may be done twice: what is remembered of it is that of the last time.
-            forks = self._forks
-            counted = self.log.decide(lambda tx: self._write(tx, parts, prepared, calls, keys, forks))
+            forks, versions = self._forks, self._versions
+            counted = self.log.decide(lambda tx: self._write(tx, parts, prepared, calls, keys, forks, versions))
         for part, counts in zip(parts, counted, strict=True):
             part.total.add(counts)
 
@@ -318,10 +325,12 @@ class Batch:
         calls: dict[str, Call],
         keys: list[str],
         forks: _Forks,
+        versions: dict[str, int | None],
     ) -> list[Counts]:
         known = tx.reader.known_keys(keys)
         self._forks = forks.copy()
         begun: dict[str, str] = {}
+        overtaken: set[str] = set()
         seen = set(known)
         # Calls are told at the end of the batch, with the part that has the account which counts.
         told = self._of_calls(tx, calls, known)
@@ -337,13 +346,18 @@ class Batch:
                     mine += told.pop(call.key, ())
                     seen.add(call.key)
             counts.events = sum(len(one[1]) for one in mine)
-            if said := part.told(counts):
+            alone = tx.stream_version(part.stream) == versions.get(part.stream)
+            if alone and (said := part.told(counts)):
                 mine.append(self.log.prepare(part.stream, said))
                 counts.events += len(said)
             new += mine
             counted.append(counts)
+            if not alone:
+                overtaken.add(part.stream)
         if new:
             tx.append_new(new)
+        now = {part.stream: None if part.stream in overtaken else tx.stream_version(part.stream) for part in parts}
+        self._versions = {**versions, **now}
         return counted
 
     def _placed(self, tx: Tx, numbers: Numbers, part: _Part, new: list[Prepared]) -> list[Prepared]:

@@ -26,7 +26,7 @@ from eventlog.importers.pieces import MAX_LINE_BYTES, Piece, pieces
 from eventlog.log import EventLog
 from eventlog.projection.fold import no_collection
 from eventlog.projection.manager import Projections
-from eventlog.store.base import Filter, Progress
+from eventlog.store.base import Filter, Progress, Reader
 from projections.imports import ImportSource, Quarantined
 from projections.imports import projections as _imports
 
@@ -152,14 +152,13 @@ def import_paths(
         raise NotFound(f"there is nothing that {form.name} would have written at or below {places}")
     batch = Batch(log, projections, None if data_dir is None else Blobs(data_dir), dry_run=options.dry_run)
     with log.reader() as reader:
-        rows = reader.load(IMPORTS.table, [(source_id(form.name, path),) for path in files])
+        rows = _known(reader, batch, [source_id(form.name, path) for path in files])
     if hasattr(form, "begin"):
         # Nothing was written there yet, so there is nothing to tell.
-        files = [path for path in files if _size(path) or (source_id(form.name, path),) in rows]
+        files = [path for path in files if _size(path) or source_id(form.name, path) in rows]
     sizes = [_size(path) for path in files]
     imports = [
-        _Importing(log, projections, form, path, batch, options, rows.get((source_id(form.name, path),)))
-        for path in files
+        _Importing(log, projections, form, path, batch, options, rows.get(source_id(form.name, path))) for path in files
     ]
     with no_collection():
         done = 0
@@ -200,8 +199,11 @@ def retry(
         bad = {row.stream for row in reader.select(QUARANTINE.table) if row.outcome is None}
     if unknown := set(sources) - {row.source_id for row in rows}:
         raise NotFound(f"no source has the id {sorted(unknown)[0]!r}; `eventlog import list` has those there are")
-    wanted = [row for row in rows if f"import-{row.source_id}" in bad and (not sources or row.source_id in sources)]
+    ids = [row.source_id for row in rows if f"import-{row.source_id}" in bad]
     batch = Batch(log, projections, None if data_dir is None else Blobs(data_dir), dry_run=options.dry_run)
+    with log.reader() as reader:
+        known = _known(reader, batch, [one for one in ids if not sources or one in sources])
+    wanted = list(known.values())
     imports = []
     for number, row in enumerate(wanted):
         importing = _Importing(log, projections, format_of(row.kind), Path(row.path), batch, options, row)
@@ -216,6 +218,14 @@ def retry(
         total.add(source.counts)
     elapsed = int((time.monotonic() - started) * 1_000_000)
     return Report("retry", options.dry_run, report, total, sum(one.size_bytes for one in report), elapsed)
+
+
+def _known(reader: Reader, batch: Batch, ids: Sequence[str]) -> dict[str, ImportSource]:
+    """What is known of sources, by id. Their versions are asked first: what is said of one from then on is noticed."""
+    for stream, version in reader.stream_versions([f"import-{one}" for one in ids]).items():
+        batch.expect(stream, version)
+    found = reader.load(IMPORTS.table, [(one,) for one in ids])
+    return {one: found[one,] for one in ids if (one,) in found}
 
 
 def _in_order(form: LineFormat | TableFormat, paths: Sequence[Path]) -> list[Path]:

@@ -177,6 +177,26 @@ def test_many_imports_at_once_add_each_record_once(tmp_path: Path) -> None:
         assert log.projections.verify() == []
 
 
+def test_of_two_imports_of_a_source_one_says_what_became_of_it(log: Log, tmp_path: Path) -> None:
+    content = lines([said(1, "a")]) + b"{bad}\n" + lines([said(2, "b", parent=1)])
+    path = write(tmp_path / "a.jsonl", content)
+    others: list[int] = []
+
+    def meanwhile(done: int, total: int | None, label: str) -> None:
+        if not others:
+            others.append(done)
+            log.import_from("claude", path)
+
+    report = log.import_from("claude", path, progress=meanwhile)
+    assert report.partial and report.total.duplicate_records == 2
+    (source,) = log.imports.list()
+    assert (source.records, source.understood_records, source.quarantined_records) == (3, 2, 1)
+    assert source.understood_bytes + source.quarantined_bytes + source.blank_bytes == source.offset == len(content)
+    write(path, content + lines([said(3, "c", parent=2)]), age_s=900)
+    assert log.import_from("claude", path).total.understood_records == 1
+    assert log.imports.list()[0].records == 4
+
+
 def test_an_endless_line_costs_no_memory_and_the_rest_is_imported(tmp_path: Path) -> None:
     path = tmp_path / "source.jsonl"
     with path.open("wb") as file:
