@@ -221,6 +221,7 @@ def copy(state: State, view: View, source: str, target: str, no_verify: bool) ->
         ):
             done = copy_log(old, new, progress)
         with eventlog.open(target, progress=progress) as new:
+            new.projections.catch_up(progress=progress)  # the lazy ones too, which otherwise follow when they are asked
             different = [] if no_verify else new.projections.verify(progress=progress)
             stopped = behind(new.projections.status())
     found = {**done._asdict(), "verified": not no_verify, "differences": len(different), "behind": stopped}

@@ -8,6 +8,7 @@ import click
 
 from eventlog.cli.options import as_of_option, asked, view_options
 from eventlog.cli.state import State, pass_state
+from eventlog.cli.times import counted
 from eventlog.cli.view import Column, View
 
 LANE_OPTIONS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning")
@@ -31,7 +32,7 @@ def load(state: State, view: View, file: str, name: str | None, effective: str) 
     if view.is_json:
         view.item(found)
         return
-    view.say(f"{found.catalog}: {found.prices:,} prices, {_since(view, found.effective_from)}")
+    view.say(f"{found.catalog}: {counted(found.prices, 'price')}, {since(view, found.effective_from)}")
     for why, count in found.skipped.items():
         view.say(f"left out: {count:,} ({why})")
 
@@ -40,10 +41,10 @@ def load(state: State, view: View, file: str, name: str | None, effective: str) 
 @click.argument("model")
 @click.option("--input", "input_", metavar="USD", required=True, help="A million tokens of input, in US dollars.")
 @click.option("--output", metavar="USD", required=True, help="A million tokens of output.")
-@click.option("--cache-read", metavar="USD", help="A million tokens read from a cache. Default: as input.")
-@click.option("--cache-write-5m", metavar="USD", help="A million written to one for 5 minutes. Default: as input.")
-@click.option("--cache-write-1h", metavar="USD", help="A million written to one for an hour. Default: see `explain`.")
-@click.option("--reasoning", metavar="USD", help="A million tokens of reasoning. Default: as output.")
+@click.option("--cache-read", metavar="USD", help="A million tokens read from a cache.")
+@click.option("--cache-write-5m", metavar="USD", help="A million written to one for 5 minutes.")
+@click.option("--cache-write-1h", metavar="USD", help="A million written to one for an hour.")
+@click.option("--reasoning", metavar="USD", help="A million tokens of reasoning.")
 @click.option(
     "--above",
     metavar="TOKENS:LANE=USD,…",
@@ -65,7 +66,11 @@ def set_(
     reason: str,
     **usd: str | None,
 ) -> None:
-    """Set what MODEL costs. It goes before what price lists say, until it is unset."""
+    """Set what MODEL costs. It goes before what price lists say, until it is unset.
+
+    A lane that is not named keeps the price that it has now, if it has one of its own; else cached input costs what
+    input does, reasoning what output does. What is printed says which.
+    """
     from eventlog.repositories.price_files import rates_per_mtok
 
     rates = rates_per_mtok(input=input_, **usd)
@@ -75,7 +80,8 @@ def set_(
     if view.is_json:
         view.item(found)
     else:
-        view.say(f"{model}: {_shown(found.rates)} {_since(view, found.effective_from)}")
+        named = {"input", "output"} | {lane for lane, amount in usd.items() if amount is not None}
+        view.say(f"{model}: {_decided(found, named)} {since(view, found.effective_from)}")
 
 
 @prices.command()
@@ -128,13 +134,13 @@ def explain(state: State, view: View, as_of: str | None, model: str) -> None:
         return
     view.say(f"looked for: {', '.join(found.names)}")
     for period in found.periods:
-        since = _since(view, period.effective_from)
+        when = since(view, period.effective_from)
         if period.price is None:
-            view.say(f"{since}: no price; its calls are unpriced")
+            view.say(f"{when}: no price; its calls are unpriced")
             continue
         where = "" if period.price.position is None else f" (event {period.price.position})"
         reason = f": {period.price.reason}" if period.price.reason else ""
-        view.say(f"{since}: {period.price.model} ({period.rule}), {period.price.catalog}{where}{reason}")
+        view.say(f"{when}: {period.price.model} ({period.rule}), {period.price.catalog}{where}{reason}")
     for tier in found.lanes:
         view.say(f"\nUSD a million tokens{_more(tier.above_tokens)}:")
         for lane, one in tier.lanes.items():
@@ -154,7 +160,8 @@ def _tier(text: str) -> Any:
     return LongContext(int(number) * (1000 if above.strip().lower().endswith("k") else 1), rates_per_mtok(**usd))
 
 
-def _since(view: View, effective_from: int) -> str:
+def since(view: View, effective_from: int) -> str:
+    """From when on a price holds."""
     return f"from {view.time(effective_from)[:16]} on" if effective_from else "always"
 
 
@@ -177,10 +184,24 @@ def _lane(lane: str) -> Column:
     return Column(title, lambda price: _per_mtok(getattr(price.rates, lane)), right=True, optional=True, spare=spare)
 
 
-def _shown(rates: Any) -> str:
+def usd_of(rates: Any) -> str:
+    """The prices of the lanes that have one of their own, in US dollars a million tokens."""
     lanes = ((lane, getattr(rates, lane)) for lane in LANE_OPTIONS)
     return ", ".join(f"{lane.replace('_', ' ')} ${_per_mtok(pico)}" for lane, pico in lanes if pico is not None)
 
 
+def _decided(price: Any, named: set[str]) -> str:
+    """Every lane, and where its price is from where it was not named."""
+    from eventlog.repositories.price_book import lane_of
+
+    told = []
+    for lane in LANE_OPTIONS:
+        one = lane_of(price, lane, 0)
+        kept = getattr(price.rates, lane) is not None
+        why = "" if lane in named else " (kept)" if kept else f" ({one.origin})"
+        told.append(f"{lane.replace('_', ' ')} ${_per_mtok(one.pico_usd)}{why}")
+    return ", ".join(told)
+
+
 def _above(tiers: Any) -> str:
-    return "; ".join(f"{tier.above_tokens // 1000}k: {_shown(tier.rates)}" for tier in tiers)
+    return "; ".join(f"{tier.above_tokens // 1000}k: {usd_of(tier.rates)}" for tier in tiers)

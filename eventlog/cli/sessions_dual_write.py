@@ -10,6 +10,7 @@ import click
 from eventlog.cli.options import as_of_option, asked, view_options
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
+from eventlog.cli.times import counted
 from eventlog.cli.view import Column, View
 
 PARTIAL = 3
@@ -90,7 +91,7 @@ def check(state: State, view: View, repair: bool, limit: int) -> None:
             for path in found.paths:
                 view.say(path)
             view.say(
-                f"{found.sessions:,} sessions, {found.files:,} files: {found.missing:,} missing, "
+                f"{counted(found.sessions, 'session')}, {counted(found.files, 'file')}: {found.missing:,} missing, "
                 f"{found.extra:,} extra, {found.different:,} different"
             )
             view.say(f"clean checks in a row: {found.clean_checks}")
@@ -126,7 +127,10 @@ def _sync(log: Any, view: View) -> None:
 
 
 def _said(done: Any) -> str:
-    text = f"{done.written_files:,} files written, {done.removed_files:,} removed, {done.unchanged_files:,} were right"
+    text = (
+        f"{counted(done.written_files, 'file')} written, {done.removed_files:,} removed, "
+        f"{done.unchanged_files:,} were right"
+    )
     return text if not done.failures else f"{text}, {done.failures:,} could not be written: {done.error}"
 
 

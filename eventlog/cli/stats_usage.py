@@ -10,7 +10,7 @@ import click
 from eventlog.cli.options import as_of_option, asked, view_options
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.stats import STEP_US, plot
-from eventlog.cli.times import show_duration, time_option, version_option
+from eventlog.cli.times import counted, show_duration, time_option, version_option
 from eventlog.cli.view import Column, View
 
 Command = Callable[..., Any]
@@ -230,9 +230,25 @@ def _show_comparison(view: View, found: Any, chosen: dict[str, Any]) -> None:
     ]
     rows = found.rows if chosen["by"] is None or not found.rows else [*found.rows, found.total]
     view.rows(rows, [*_groups(chosen), *columns], empty="the costs are the same")
-    view.say(f"\n{found.call_events:,} events of calls and {found.price_events:,} of prices between:")
-    for event in found.events[:SHOWN_EVENTS]:
-        view.say(f"  {event.position}  {event.type}")
-    left = found.call_events + found.price_events - SHOWN_EVENTS
+    types = ", ".join(f"{type_} {number:,}" for type_, number in sorted(found.call_types.items()))
+    view.say(f"\n{counted(found.call_events, 'event')} of calls between{types and ': '}{types}")
+    view.say(f"{counted(found.price_events, 'event')} of prices of these models between:")
+    told = [event for event in found.events if event.about == "prices"]
+    for event in told[:SHOWN_EVENTS]:
+        view.say(f"  {event.position}  {event.type}  {_price_told(view, event)}")
+    left = found.price_events - SHOWN_EVENTS
     if left > 0:
         view.say(f"  … and {left:,} more; --json has the first thousand")
+
+
+def _price_told(view: View, event: Any) -> str:
+    from eventlog.cli.prices import since, usd_of
+
+    told = [view.line(event.model)]
+    if event.rates is not None:
+        told.append(usd_of(event.rates))
+    if event.effective_from is not None:
+        told.append(since(view, event.effective_from))
+    if event.catalog is not None:
+        told.append(f"in {view.line(event.catalog)}")
+    return ", ".join(told) + (f": {view.line(event.reason)}" if event.reason else "")

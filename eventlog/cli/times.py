@@ -116,6 +116,11 @@ def show_size(size: int | None) -> str:
     return f"{value:.1f} {unit}"
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 file``, ``2,000 files``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def time_option(value: str | None, zone: tzinfo | None, option: str) -> int | None:
     """The µs of a time option. Parsed inside the command, where the zone it is meant in is known."""
     if value is None:

@@ -165,6 +165,14 @@ class RemoteLog(EventLog):
         """What was brought in, and what could not be read."""
         return RemoteImports(self, self.projections)
 
+    def import_from(self, kind: str, *paths: str | os.PathLike[str], **options: Any) -> NoReturn:
+        """Files are imported where the log is. Raises InvalidInput."""
+        raise needs_the_log("an import")
+
+    def retry_imports(self, *source_ids: str, **options: Any) -> NoReturn:
+        """See `import_from`. Raises InvalidInput."""
+        raise needs_the_log("an import")
+
     @property
     def dual_write(self) -> NoReturn:
         """The files of a mirror are where the server is. Raises InvalidInput."""

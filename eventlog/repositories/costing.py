@@ -233,8 +233,10 @@ def _add_cost(sums: Sums, row: UsageRow, book: PriceBook, basis: Basis) -> None:
 
 def two_versions(
     then: QueryReader, now: QueryReader, grouping: Grouping, where: Iterable[Filter], basis: Basis
-) -> tuple[Groups, Groups, Groups]:
-    """Groups of an earlier and of a later version, and those of the earlier one with the prices of the later."""
+) -> tuple[Groups, Groups, Groups, set[str]]:
+    """Groups of an earlier and of a later version, those of the earlier one with the prices of the later, and the
+    models of them all.
+    """
     where = list(where)
     dates = [*dates_of(then), *dates_of(now)]
     early, late = (usage_of(reader, grouping, where, dates) for reader in (then, now))
@@ -243,4 +245,5 @@ def two_versions(
         priced(early, grouping, old, basis),
         priced(late, grouping, new, basis),
         priced(early, grouping, new, basis),
+        {row.model for row in (*early, *late)},
     )

@@ -128,14 +128,21 @@ class PricesRepository(Repository):
         """Set the price of calls of a model from ``effective`` on (see `load`): it goes before those of price lists.
 
         ``rates`` are pico-USD a token (`eventlog.repositories.price_files.rates_per_mtok` makes them), input and output
-        at least. Raises InvalidInput.
+        at least. A lane that is None keeps the price of its own that counted for the model at that time, if there was
+        one, and is in the event like the others; else it is derived (see `lane_of`). Raises InvalidInput.
         """
         _check_price(model, rates, tiers)
         at = effective_us(effective)
+        log = self._before_command("prices")
         event = PriceSet(
-            model=model, rates=rates, tiers=tuple(tiers), provider=provider, effective_from=at, reason=reason
+            model=model,
+            rates=self._with_kept(model, rates, at),
+            tiers=tuple(tiers),
+            provider=provider,
+            effective_from=at,
+            reason=reason,
         )
-        self._before_command("prices").append(f"price-{model}", event)
+        log.append(f"price-{model}", event)
         (found,) = (
             price for price in self._book(model).prices()
             if price.source == "set" and price.model == model and price.effective_from == at
@@ -198,6 +205,13 @@ class PricesRepository(Repository):
         table = self._fresh(CATALOGS)
         with self._source.reader() as reader:
             return reader.select(table, order=("position",))
+
+    def _with_kept(self, model: str, rates: Rates, at: int) -> Rates:
+        before = self._book(model).price_at(model, at)
+        if before is None:
+            return rates
+        kept = {lane: getattr(before.rates, lane) for lane in LANES if getattr(rates, lane) is None}
+        return msgspec.structs.replace(rates, **kept)
 
     def _book(self, model: str) -> PriceBook:
         table = self._fresh(PRICES)

@@ -6,6 +6,7 @@ a price does. Amounts are added as integers of pico-USD and rounded to micro-USD
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from eventlog.errors import InvalidQuery
+from eventlog.events.prices import PriceListed, Rates
 from eventlog.projection import percentiles
 from eventlog.repositories.base import Repository
 from eventlog.repositories.buckets import where_of
@@ -36,8 +38,8 @@ from eventlog.repositories.costing import (
     two_versions,
     usage_of,
 )
-from eventlog.repositories.price_book import micro_usd
-from eventlog.store.base import Filter, Values
+from eventlog.repositories.price_book import micro_usd, names_of
+from eventlog.store.base import Filter, Record, Values
 from projections.tool_calls import projections as _tools
 
 if TYPE_CHECKING:
@@ -129,17 +131,26 @@ class CostChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CostEvent(msgspec.Struct, frozen=True):
-    """An event that can change what calls cost: ``about`` calls or prices."""
+    """An event that can change what calls cost: ``about`` calls or prices.
+
+    Of prices: what they are (pico-USD a token), in which price list (None: set by hand), from when on (µs), and why.
+    """
 
     position: int
     type: str
     about: Literal["calls", "prices"]
+    model: str | None = None
+    rates: Rates | None = None
+    catalog: str | None = None
+    effective_from: int | None = None
+    reason: str = ""
 
 
 class CostComparison(msgspec.Struct, frozen=True):
     """Costs at two versions of the log: groups that differ, all together, and the events between.
 
-    ``events`` are the first thousand; ``call_events`` and ``price_events`` count them all.
+    Events of calls are those of the whole log, events of prices those of models that have calls here. ``events`` are
+    the first thousand of either; ``call_events`` and ``price_events`` count them all, ``call_types`` calls by type.
     """
 
     first: int
@@ -149,6 +160,7 @@ class CostComparison(msgspec.Struct, frozen=True):
     call_events: int
     price_events: int
     events: list[CostEvent]
+    call_types: dict[str, int] = {}
 
 
 class ToolStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,8 +270,8 @@ class UsageStatistics(Repository):
         low, high = sorted((self._projections.version(first), self._projections.version(last)))
         as_of = self._projections.as_of
         with as_of(low) as early, as_of(high) as late, early.reader() as then, late.reader() as now:
-            before, after, repriced = two_versions(then, now, grouping, where, basis)
-        events, calls, prices = self._between(low, high)
+            before, after, repriced, models = two_versions(then, now, grouping, where, basis)
+        events, calls, prices = self._between(low, high, models)
         changes = [
             _change(grouping.fields(key), *(groups.get(key, Sums()) for groups in (before, after, repriced)))
             for key, _ in in_order({**before, **after}, grouping)
@@ -269,9 +281,10 @@ class UsageStatistics(Repository):
             high,
             [one for one in changes if one.before_micro_usd != one.after_micro_usd],
             _change({}, *(merged(groups.values()) for groups in (before, after, repriced))),
-            calls,
+            calls.total(),
             prices,
             events,
+            dict(calls),
         )
 
     def tools(
@@ -309,16 +322,43 @@ class UsageStatistics(Repository):
             usage = usage_of(reader, grouping, where, dates_of(reader))
             return priced(usage, grouping, book_of(reader, usage), basis)
 
-    def _between(self, low: int, high: int) -> tuple[list[CostEvent], int, int]:
-        """Events of calls and prices between two versions: the first of them, and how many there are of each."""
+    def _between(self, low: int, high: int, models: Iterable[str]) -> tuple[list[CostEvent], Counter[str], int]:
+        """Events of calls and of the prices of these models between two versions: the first, and how many there are."""
         events: list[CostEvent] = []
-        numbers = {"calls": 0, "prices": 0}
+        calls: Counter[str] = Counter()
+        names = {name for model in models for name, _ in names_of(model)}
+        prices = 0
         for record in self._log.read(after=low, to=high, types=[*LLM_CALLS.tags, *PRICES.tags]):
-            about: Literal["calls", "prices"] = "prices" if record.type in PRICES.tags else "calls"
-            numbers[about] += 1
-            if len(events) < EVENTS_SHOWN:
-                events.append(CostEvent(record.position, record.type, about))
-        return events, numbers["calls"], numbers["prices"]
+            if record.type in LLM_CALLS.tags:
+                calls[record.type] += 1
+                if calls.total() <= EVENTS_SHOWN:
+                    events.append(_call_event(record))
+            elif (price := _price_event(record)).model in names:
+                prices += 1
+                if prices <= EVENTS_SHOWN:
+                    events.append(price)
+        return events, calls, prices
+
+
+def _call_event(record: Record) -> CostEvent:
+    event = record.event
+    model = getattr(event, "response_model", None) or getattr(event, "request_model", None)
+    return CostEvent(record.position, record.type, "calls", model)
+
+
+def _price_event(record: Record) -> CostEvent:
+    event: Any = record.event
+    listed = isinstance(event, PriceListed)
+    return CostEvent(
+        record.position,
+        record.type,
+        "prices",
+        event.model,
+        getattr(event, "rates", None),
+        record.stream.partition("-")[2] if listed else None,
+        event.effective_from,
+        getattr(event, "reason", ""),
+    )
 
 
 def _tokens(fields: dict[str, Any], sums: Sums) -> TokenStatistics:

@@ -22,5 +22,8 @@ def test_what_a_client_changes_is_mirrored_by_the_server(served: Log, open_log: 
     assert served.dual_write.check().clean
     with pytest.raises(InvalidInput, match="where the log is"):
         remote.dual_write.status()
+    for imported in (lambda: remote.import_from("claude", tmp_path), remote.retry_imports):
+        with pytest.raises(InvalidInput, match="needs the log itself"):
+            imported()
     with remote.as_of(served.head().position) as past, pytest.raises(InvalidInput):
         past.dual_write.status()

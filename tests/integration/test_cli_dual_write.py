@@ -29,7 +29,7 @@ def test_from_enabling_to_cutting_over(tmp_path: Path) -> None:
     assert (found["different"], found["clean_checks"]) == (1, 0)
     assert "store/a.json: chatMessages (missing)" in found["paths"]
     told = cli("sessions", "dual-write", "check", "--repair", "-n", "1", status=3).stdout
-    assert told.count("store/a.json") == 1 and "1 files written" in told and "hunter2" not in told
+    assert told.count("store/a.json") == 1 and "1 file written" in told and "hunter2" not in told
     assert cli("sessions", "dual-write", "check").stdout.endswith("clean checks in a row: 1\n")
     assert "1 more is needed" in cli("sessions", "dual-write", "cut-over", "--after", "2", status=1).stderr
     listed = cli.json("sessions", "dual-write", "status", "--checks", "2")
@@ -55,5 +55,5 @@ def test_what_cannot_be_written_is_told_and_the_command_done(tmp_path: Path, cap
     assert (status["mirror"]["failures"], status["error_rate"]) == (1, 1.0)
     assert "1 could not be written: No such file" in cli("sessions", "dual-write", "sync", status=3).stdout
     os.rename(tmp_path / "aside", folder)
-    assert "1 files written" in cli("sessions", "dual-write", "sync").stdout
+    assert "1 file written" in cli("sessions", "dual-write", "sync").stdout
     assert b"hello" in (folder / "a.json").read_bytes()

@@ -28,7 +28,7 @@ from eventlog.events.agents import (
     ToolCallStarted,
     Usage,
 )
-from eventlog.events.prices import LANES, LongContext, ModelPrice, Rates
+from eventlog.events.prices import LANES, LongContext, ModelPrice, PriceSet, Rates
 from eventlog.repositories.price_book import Price, PriceBook, lane_of, micro_usd, names_of
 from eventlog.repositories.price_files import built_in, parse, pico_usd, rates_per_mtok, read_file
 
@@ -191,6 +191,17 @@ def test_by_hand_before_lists_later_before_earlier_the_log_before_the_program(lo
     assert log.prices.list(limit=2, offset=1) == log.prices.list()[1:3]
 
 
+def test_a_lane_that_is_not_named_keeps_its_price(log: Log) -> None:
+    found = log.prices.set(SONNET, rates_per_mtok(input="2.5", output="12.5"))
+    assert (found.rates.input, found.rates.cache_read, found.rates.cache_write_5m) == (2_500_000, 300_000, 3_750_000)
+    (stored,) = (record.event for record in log.read_stream(f"price-{SONNET}"))
+    assert isinstance(stored, PriceSet)
+    assert stored.rates == found.rates
+    again = log.prices.set(SONNET, rates_per_mtok(input=2, output=12, cache_read=0))
+    assert (again.rates.cache_read, again.rates.cache_write_5m) == (0, 3_750_000)
+    assert log.prices.set("ours", rates_per_mtok(input=2, output=12)).rates == Rates(2_000_000, output=12_000_000)
+
+
 def test_two_versions_are_compared_and_the_events_between_are_told(log: Log) -> None:
     call(log, "a", Usage(input=1_000_000), model="m", agent="x")
     call(log, "b", Usage(input=1_000_000), model=SONNET, agent="y")
@@ -213,6 +224,12 @@ def test_two_versions_are_compared_and_the_events_between_are_told(log: Log) -> 
         (4, "llm.call_completed", "calls"),
         (5, "price.set", "prices"),
     ]
+    assert (found.events[1].model, found.events[1].rates) == ("m", Rates(3_000_000, output=1_000_000))
+    log.prices.set("another", rates_per_mtok(input=1, output=1), reason="no call is of it")
+    log.prices.set("m", rates_per_mtok(input=2, output=1), effective="2025-06-01", reason="agreed")
+    found = log.statistics.compare_cost(last, log.head().position)
+    assert (found.price_events, [one.reason for one in found.events]) == (2, ["", "agreed"])
+    assert found.call_types == {}
     assert log.statistics.compare_cost(first, first).rows == []
     with log.as_of(first) as past, pytest.raises(InvalidQuery):
         past.statistics.compare_cost(1, 2)
@@ -445,7 +462,8 @@ def test_the_cost_of_sums_is_the_sum_of_the_costs_of_calls(calls: list[Any], pri
     with eventlog.open(":memory:") as log:
         for model, rate, hour in prices:
             above = (LongContext(128_000, Rates(2 * rate)),)
-            log.prices.set(model, Rates(rate, output=rate + 1), tiers=above, effective=DAY_1 + hour * HOUR)
+            lanes = Rates(rate, rate, rate, rate, rate + 1, rate + 1)
+            log.prices.set(model, lanes, tiers=above, effective=DAY_1 + hour * HOUR)
         log.append_many(
             Append(
                 stream=f"session-{number % 3}",
