@@ -63,7 +63,7 @@ def list_executions(
             text=text,
             from_at=time_option(since, view.zone, "--since"),
             to_at=time_option(until, view.zone, "--until"),
-            limit=limit,
+            limit=limit + 1,
             offset=offset,
         )
     columns = [
@@ -77,7 +77,7 @@ def list_executions(
         Column("problem", lambda one: one.problem_name, wide=True),
         Column("stdout", lambda one: show_size(one.stdout_bytes), right=True, spare=True),
     ]
-    view.rows(found, columns, empty="no executions")
+    view.rows(found, columns, empty="no executions", limit=limit)
 
 
 @executions.command()

@@ -204,8 +204,8 @@ def list_jobs(
     first, last = time_option(since, view.zone, "--since"), time_option(until, view.zone, "--until")
     with asked(state, as_of, view) as source:
         older = None if before is None else resolve(source, before)
-        found = source.jobs.list(**filters, **_between(first, last, older), limit=limit, offset=offset)
-        view.rows(found, columns(view), empty="no jobs")
+        found = source.jobs.list(**filters, **_between(first, last, older), limit=limit + 1, offset=offset)
+        view.rows(found, columns(view), empty="no jobs", limit=limit)
 
 
 @click.command()

@@ -69,9 +69,17 @@ def asked(state: State, as_of: str | None, view: View) -> Iterator[Any]:
     with state.query() as log:
         if version is None:
             yield log
+            _tell_held(log)
         else:
             with log.as_of(version) as past:
                 yield past
+
+
+def _tell_held(log: Log) -> None:
+    """Say when tables that were asked are rolled back: what was answered is old, and looks as if it were new."""
+    if places := sorted(set(log.projections.held.values())):
+        at = ", ".join(map(str, places))
+        click.echo(f"the tables are held at version {at} (`eventlog projections resume` lets them go on)", err=True)
 
 
 def capped(log: Log, as_of: str | None, view: View) -> int | None:

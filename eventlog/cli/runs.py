@@ -140,8 +140,8 @@ def list_runs(
         "to_at": time_option(until, view.zone, "--until"),
     }
     with asked(state, as_of, view) as source:
-        found = source.runs.list(**filters, limit=limit, offset=offset, before=before or None)
-        view.rows(found, columns(view), empty="no runs")
+        found = source.runs.list(**filters, limit=limit + 1, offset=offset, before=before or None)
+        view.rows(found, columns(view), empty="no runs", limit=limit)
 
 
 @click.command()

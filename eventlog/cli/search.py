@@ -64,13 +64,17 @@ def search(
             since=time_option(since, view.zone, "--since"),
             until=time_option(until, view.zone, "--until"),
             before=before,
-            limit=limit,
+            limit=limit + 1,
         )
+    more = len(hits) > limit
+    hits = hits[:limit]
     if view.is_json:
         view.objects(hits)
         return
     for hit in hits:
         _show(view, hit)
+    if more:
+        click.echo(f"{limit:,} shown; there are more: --limit, --before {hits[-1].position}", err=True)
     if not hits:
         click.echo("nothing was found", err=True)
 

@@ -127,10 +127,10 @@ def list_sessions(
             since=time_option(since, view.zone, "--since"),
             until=time_option(until, view.zone, "--until"),
             order=f"-{order}_at",
-            limit=limit,
+            limit=limit + 1,
             offset=offset,
         )
-        view.rows(shown(found), columns(view), empty="no sessions")
+        view.rows(shown(found), columns(view), empty="no sessions", limit=limit)
 
 
 def columns(view: View) -> list[Column]:

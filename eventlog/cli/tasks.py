@@ -35,11 +35,11 @@ def tasks() -> None:
 @as_of_option
 @view_options
 @pass_state
-def list_tasks(state: State, /, view: View, as_of: str | None, **asks: Any) -> None:
+def list_tasks(state: State, /, view: View, as_of: str | None, limit: int, **asks: Any) -> None:
     """List tasks, the newest first."""
     with asked(state, as_of, view) as source:
         view.rows(
-            source.tasks.list(**asks),
+            source.tasks.list(**asks, limit=limit + 1),
             [
                 Column("uuid", lambda task: task.uuid),
                 Column("status", lambda task: task.status, status=True),
@@ -53,6 +53,7 @@ def list_tasks(state: State, /, view: View, as_of: str | None, **asks: Any) -> N
                 Column("error", lambda task: task.error_message or "", wide=True, optional=True, spare=True),
             ],
             empty="no tasks",
+            limit=limit,
         )
 
 

@@ -108,12 +108,24 @@ class View(NamedTuple):
         if not self.is_json:
             self.echo(self.text(text))
 
-    def rows(self, rows: Iterable[Any], columns: Sequence[Column], empty: str = "") -> None:
-        """A list: JSON objects of the rows themselves, or a table of ``columns``."""
+    def rows(
+        self, rows: Iterable[Any], columns: Sequence[Column], empty: str = "", *, limit: int | None = None
+    ) -> None:
+        """A list: JSON objects of the rows themselves, or a table of ``columns``.
+
+        ``limit``: show no more than these; people are told when there is another, so ask for one more.
+        """
+        found = iter(rows)
+        chosen = islice(found, limit)
         if self.is_json:
-            self.objects(rows)
+            self.objects(chosen)
             return
-        pages = _pages(iter(rows))
+        self._table(chosen, columns, empty)
+        if limit is not None and next(found, None) is not None:
+            click.echo(f"{limit:,} shown; there are more: --limit, --offset", err=True)
+
+    def _table(self, rows: Iterator[Any], columns: Sequence[Column], empty: str) -> None:
+        pages = _pages(rows)
         first = next(pages, None)
         if first is None:
             if empty:

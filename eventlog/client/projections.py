@@ -42,6 +42,7 @@ class RemoteProjections(Projections):
     def __init__(self, log: EventLog, server: Server) -> None:
         self._log = log
         self._server = server
+        self.held = {}
 
     @cached_property
     def groups(self) -> dict[str, Group]:  # type: ignore[override]

@@ -94,13 +94,17 @@ class Explanation(NamedTuple):
 
 
 class Projections:
-    """Every projection of a log. Names are tables; naming one of a group acts on the whole group."""
+    """Every projection of a log. Names are tables; naming one of a group acts on the whole group.
+
+    ``held`` are those that were asked here and found pinned, with the version at which they are: answers are of then.
+    """
 
     def __init__(self, log: EventLog, projections: Iterable[Projection], *, inline: bool = True) -> None:
         self._log = log
         self._codec: Codec = log.codec
         self.groups = groups_of(projections)
         self.inline = inline
+        self.held: dict[str, int] = {}
         for group in self.groups.values():
             for cls in group.root.types:
                 log.codec.learn(cls)
@@ -493,6 +497,8 @@ class Projections:
             behind = (
                 row is not None and not row.attached and self._has_news(reader, group, stored, reader.head().position)
             )
+        if row is not None and row.state == "pinned":
+            self.held[name] = row.position
         if behind and self._log.writable and usable(group, stored):
             self.catch_up([name])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,20 @@ def test_a_copy_has_all_its_tables_at_the_head(cli: Cli, tmp_path: Path) -> None
         source = cli.db if target == "b.db" else tmp_path / "b.db"
         said = cli("db", "copy", source, tmp_path / target).stdout
         assert "differences  0" in said and "behind" not in said
+
+
+def test_a_list_that_is_not_all_says_so_and_json_stays_json(cli: Cli) -> None:
+    for words in (("sessions", "list"), ("search", "needle")):
+        assert "there are more: --limit" in cli(*words, "-n", 1).stderr
+        assert cli(*words, "-n", 2).stderr == ""
+        assert len(cli.json(*words, "-n", 1)) == 1
+        assert cli(*words, "-n", 1, "--json").stderr == ""
+
+
+def test_answers_of_tables_that_are_held_say_of_when_they_are(cli: Cli) -> None:
+    assert "held" not in cli("sessions", "list").stderr
+    cli("projections", "rollback", "sessions", "--to", 2)
+    done = cli("sessions", "list", "--json")
+    assert "the tables are held at version 2 (`eventlog projections resume`" in done.stderr
+    assert [one["session_id"] for one in json.loads(done.stdout)] == ["abc-1"]
+    assert "held" not in cli("prices", "list").stderr and "held" not in cli("sessions", "list", "--as-of", 3).stderr
