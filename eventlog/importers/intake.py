@@ -418,31 +418,36 @@ class Batch:
     def _of_calls(self, tx: Tx, calls: dict[str, Call], known: set[str]) -> dict[str, list[Prepared]]:
         """What is to be appended for each call, by its key."""
         copies = self._copies(tx, calls, known) if self._sidechains else {}
+        retracted = {(row.stream, row.call_id) for row in copies.values() if row is not None}
         made: dict[str, list[Prepared]] = {}
         for key, call in calls.items():
             if key in copies:
                 asked = _of_copy(call, copies[key])
             elif key in known:
-                asked = self._amended(tx, call)
+                asked = self._amended(tx, call, retracted)
             else:
                 asked = [(call.stream, call.event, key)]
             at = _time(call.occurred_at)
             made[key] = [self.log.prepare(stream, event, key=own, occurred_at=at) for stream, event, own in asked]
         return made
 
-    def _amended(self, tx: Tx, call: Call) -> list[tuple[str, Event, str]]:
-        """More of a call that is in the log already, where this account is fuller than all before."""
+    def _amended(self, tx: Tx, call: Call, retracted: set[tuple[str, str]]) -> list[tuple[str, Event, str]]:
+        """More of a call that is in the log already, where this account is fuller than all before, and it counts."""
         row = tx.reader.record_with_key(call.key)
         if row is None:  # pragma: no cover - it was there a moment ago, and nothing takes it away
             return []
         first = self.log.codec.decode(row[3], row[4], row[11])
         if not isinstance(first, LlmCallCompleted) or call.event.usage.total <= first.usage.total:
             return []
+        if (row[1], first.call_id) in retracted:
+            return []
         current: Usage = first.usage
-        for record in tx.read_stream(row[1], types=(LlmCallAmended,)):
+        for record in tx.read_stream(row[1], types=(LlmCallAmended, LlmCallRetracted)):
             event = record.event
             if isinstance(event, LlmCallAmended) and event.call_id == first.call_id:
                 current = event.usage
+            elif isinstance(event, LlmCallRetracted) and event.call_id == first.call_id:
+                return []
         if call.event.usage.total <= current.total:
             return []
         amended = _amendment(call.event, first.call_id, current)

@@ -242,6 +242,22 @@ def test_a_sidechain_that_replays_a_call_does_not_count(log: Log, tmp_path: Path
     assert log.projections.verify() == []
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_more_of_a_call_that_was_retracted_counts_nowhere(log: Log, tmp_path: Path, together: bool) -> None:
+    side, grown = (answered(n, "a", call="one", tokens=n * 10, isSidechain=True, agentId="ag") for n in (1, 3))
+    side["requestId"] = grown["requestId"] = "req_other"
+    log.import_from("claude", write(tmp_path / "side.jsonl", lines([side])))
+    main = lines([answered(2, "a", call="one", tokens=30)])
+    if not together:
+        log.import_from("claude", write(tmp_path / "main.jsonl", main))
+    write(tmp_path / "side.jsonl", lines([side, grown]), age_s=900)
+    write(tmp_path / "main.jsonl", main)
+    log.import_from("claude", tmp_path)
+    sums = {session.session_id: (session.llm_call_count, session.total_tokens) for session in log.sessions.list()}
+    assert sums == {SESSION: (1, 35), f"{SESSION}:ag": (0, 0)}
+    assert totals(log) == Totals(1, 5, 30, 0, 0)
+
+
 def test_a_fork_shares_what_it_copied_and_counts_once(log: Log, tmp_path: Path) -> None:
     own = [said(1, "hello"), answered(2, "hi", parent=1), said(3, "one way", parent=2)]
     other = "22222222-2222-4222-8222-222222222222"
