@@ -49,6 +49,13 @@ _ESCAPED = r"(?:(?<=\\[nrt])|(?<=\\u[0-9a-fA-F]{4}))"
 _ESCAPES = ("\\n", "\\r", "\\t", "\\u")
 
 
+_TOKEN = (
+    # Where one begins in the middle of a run of its characters not much is looked at: each of a run may be one.
+    rf"(?:(?:(?<![\w-])|{_ESCAPED})eyJ[\w-]{{6,}}+|(?<=-)eyJ[\w-]{{6,500}}+)"
+    r"\.[\w-]{4,}(?:\.[\w-]*){0,3}"
+)
+
+
 class Pattern(NamedTuple):
     """What a kind of secret looks like. ``hints``: lower-case strings, one of which every match contains, or LONG."""
 
@@ -65,7 +72,7 @@ PATTERNS: list[Pattern] = [
         MASK,
         ("private key",),
     ),
-    Pattern("JSON web token", rf"(?:\b|{_ESCAPED})" r"eyJ[\w-]{6,}\.[\w-]{4,}(?:\.[\w-]*){0,3}", MASK, ("eyj",)),
+    Pattern("JSON web token", _TOKEN, MASK, ("eyj",)),
     Pattern("vendor token", rf"(?<![A-Za-z0-9])(?:{'|'.join(_VENDORS)})", MASK, (LONG,)),
     Pattern("vendor token in JSON", rf"{_ESCAPED}(?:{'|'.join(_VENDORS)})", MASK, _ESCAPES),
     Pattern(

@@ -45,9 +45,10 @@ _TYPES = frozenset((
 _WORDS = re.compile(r"[a-z]{1,16}(?:[-_ ./:][a-z]{1,16}){0,3}")
 _HEADER = re.compile(
     r"[\w-]{0,60}(?:\\{0,7}[\"'])?[ \t]{0,3}[:=][ \t]{0,3}(?:\\{0,7}[\"'])?"
-    r"((?:(?:bearer|basic|token|digest|negotiate|apikey|key|aws4-hmac-sha256)[ \t]+)?)([^\s\"',][^\r\n\"'\\]*)",
+    r"((?:(?:bearer|basic|token|digest|negotiate|apikey|key|aws4-hmac-sha256)[ \t]+)?)([^\s\"',][^\s\"'\\]{0,1000})",
     re.IGNORECASE,
 )
+_REST_OF_LINE = re.compile(r"[^\r\n\"'\\]*")
 _OPTION_BEFORE = re.compile(r"(?<![\w-])--?(?:[a-z0-9]{1,40}[-_.]){0,6}(?:[a-z0-9]{1,40})?\Z")
 _KEY_BEFORE = re.compile(
     r"(?:api|app|access|account|auth|private|secret|signing|signature|encryption|encrypt|master|license|service|ssh"
@@ -86,7 +87,10 @@ def _secret_after(text: str, lowered: str, word: re.Match[str]) -> tuple[int, in
     if name in ("authorization", "cookie", "cookie2") or (before.rfind("x-") >= 0 and _HEADER_BEFORE.search(before)):
         header = _HEADER.match(text, end)
         if header is not None and (name == "authorization" or ":" in text[end : header.start(2)]):
-            return None if _is_no_header(header[2]) else header.span(2)
+            if _is_no_header(header[2]):
+                return None
+            rest = _REST_OF_LINE.match(text, header.end())
+            return header.start(2), rest.end() if rest else header.end()
     separator = _SEPARATOR.match(text, end)
     if separator is not None:
         # Nothing long is looked at before it is certain that it goes: hostile text must not cost its length squared.
@@ -113,9 +117,8 @@ def _secret_after(text: str, lowered: str, word: re.Match[str]) -> tuple[int, in
     return None
 
 
-def _is_no_header(value: str) -> bool:
-    """Whether it is code that makes a header, or a sentence about one."""
-    first = value.split(maxsplit=1)[0]
+def _is_no_header(first: str) -> bool:
+    """Whether the first word of it is code that makes a header, or of a sentence about one."""
     return bool(_STANDS_FOR.fullmatch(first) or _EXPRESSION.match(first) or _CHAIN.fullmatch(first) or _A_WORD(first))
 
 

@@ -236,7 +236,8 @@ def test_patterns_can_be_added() -> None:
              "-----BEGIN " * 20_000, "eyJ" * 70_000, "key=" * 50_000, "password:" * 20_000, "token:" * 40_000,
              "token=\"" * 30_000, "--password " * 20_000, "'" * 100_000 + "token='", "login a password " * 20_000,
              "login " * 50_000 + "password", "token=" + "\\" * 100_000, "token=" + "a." * 100_000, "\\n" * 100_000,
-             "token=" + "a_" * 100_000, "token\", \"value\": " * 20_000, "password: [" * 20_000, "token\n" * 40_000],
+             "token=" + "a_" * 100_000, "token\", \"value\": " * 20_000, "password: [" * 20_000, "token\n" * 40_000,
+             "eyJ-" * 100_000, "-eyJabcdef" * 40_000, "cookie: a " * 40_000, "authorization: a " * 20_000],
 )  # fmt: skip
 def test_hostile_text_takes_no_time(text: str) -> None:
     began = time.perf_counter()
