@@ -371,7 +371,7 @@ def _prepare_reading(log: Log, chosen: Iterable[Projection]) -> None:
     """Tables in memory are nobody else's: who only reads makes them too, by a log object that nobody else has."""
     store: JsonLinesStore = log.store  # type: ignore[assignment]
     keeper = Log(store, log.codec, chosen, inline=log.projections.inline, writable=True, data_dir=None)
-    store.keep_tables(keeper.projections.prepare)
+    store.keep_tables(lambda: keeper.projections.prepare(lazy=True))  # nobody else brings them along
 
 
 def _prepare(log: Log, progress: Progress | None) -> None:

@@ -186,8 +186,11 @@ class Projections:
 
     # moving forward
 
-    def prepare(self, progress: Progress | None = None) -> None:
-        """Make what is not there yet, rebuild what older code made, catch up what lags. Newer ones are left alone."""
+    def prepare(self, progress: Progress | None = None, *, lazy: bool = False) -> None:
+        """Make what is not there yet, rebuild what older code made, catch up what lags. Newer ones are left alone.
+
+        ``lazy``: those that wait until they are asked, too.
+        """
         with self._log.reader() as reader:
             stored = checkpoints(reader)
             head = reader.head().position
@@ -197,7 +200,7 @@ class Projections:
         elif behind:
             self._rebuild_in_place(behind, stored, progress, keep_failed=True)
         if self.inline:
-            self.catch_up([name for name, group in self.groups.items() if not group.root.lazy], progress)
+            self.catch_up([name for name, group in self.groups.items() if lazy or not group.root.lazy], progress)
 
     def _is_behind(self, group: Group, stored: dict[str, Checkpoint]) -> bool:
         if any(member.name in stored and stored[member.name].version > member.version for member in group.members):
