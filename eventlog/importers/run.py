@@ -19,7 +19,9 @@ import msgspec
 
 from eventlog.blobs import Blobs
 from eventlog.errors import InvalidEvent, InvalidInput, InvalidName, NotFound
+from eventlog.events.agents import MessageAdded
 from eventlog.events.imports import SourceOpened, SourceRestarted
+from eventlog.events.sessions import SessionRewound
 from eventlog.importers.formats import format_of
 from eventlog.importers.intake import Batch, Counts, Cursor, Intake, Native, Wanted, key_of
 from eventlog.importers.pieces import MAX_LINE_BYTES, Piece, pieces
@@ -29,8 +31,10 @@ from eventlog.projection.manager import Projections
 from eventlog.store.base import Filter, Progress, Reader
 from projections.imports import ImportSource, Quarantined
 from projections.imports import projections as _imports
+from projections.sessions import projections as _sessions
 
 IMPORTS, QUARANTINE = _imports
+SESSIONS = _sessions[0]
 LIVE_S = 10
 """A file that was written to so lately may be in the middle of a line."""
 EDGE = 4096
@@ -293,6 +297,8 @@ class _Importing:
         self.offset = 0
         self.size = 0
         self.waiting = False
+        self._heads: dict[str, str | None] | None = None
+        """Of sessions the message after which they go on, while what was quarantined is read again."""
 
     def run(self, tell: Callable[[int], None] | None) -> None:
         """Read it; a source that cannot be read is told of, not raised."""
@@ -435,7 +441,7 @@ class _Importing:
                     return
                 if native.length + native.blank != piece.length:
                     native = native._replace(blank=piece.blank, length=piece.length - piece.blank)
-                self.intake.add(native)
+                self.intake.add(native if self._heads is None else self._late(native, self._heads))
             except (*_UNEXPECTED, InvalidEvent, InvalidName):
                 kept = self._kept(piece)
                 # What else it asked for stays: the session that it begins, say, is there for those that follow.
@@ -448,6 +454,29 @@ class _Importing:
                 else f"cannot be stored: {type(error).__name__}"
             )
             self._quarantine(piece._replace(problem=what))
+
+    def _late(self, native: Native, heads: dict[str, str | None]) -> Native:
+        """A record that is read after those that follow it: conversations go on where they did before."""
+        wanted = []
+        for one in native.wanted:
+            said = [event for event in one.events if isinstance(event, MessageAdded) and not event.sidechain]
+            if said and isinstance(one.stream, str) and (head := self._head(one.stream, heads)) is not None:
+                if said[0].parent_id == head:
+                    heads[one.stream] = said[-1].message_id
+                else:
+                    back = SessionRewound(message_id=head, reason="what came before it was read later")
+                    one = one._replace(events=[*one.events, back])
+            wanted.append(one)
+        return native._replace(wanted=wanted)
+
+    def _head(self, stream: str, heads: dict[str, str | None]) -> str | None:
+        if stream not in heads:
+            self.projections.ensure(SESSIONS.name)
+            key = (stream.partition("-")[2],)
+            with self.log.reader() as reader:
+                row = reader.load(SESSIONS.table, [key]).get(key) if stream.startswith("session-") else None
+            heads[stream] = None if row is None else row.head_message_id
+        return heads[stream]
 
     def _kept(self, piece: Piece) -> Native:
         """A record that is not as it should be, as it is."""
@@ -470,6 +499,7 @@ class _Importing:
             if self.size < row.offset or fingerprint(file, row.offset) != row.fingerprint:
                 raise SourceFailed(f"it is not the file it was; `eventlog import {form.name}` reads it from its start")
             reader = form.begin(self.path, row.state, self.intake)
+            self._heads = {}
             still = 0
             for bad in self._open_quarantine():
                 found = list(pieces(file, bad.offset, bad.offset + bad.length_bytes, self.options.max_line_bytes))

@@ -414,6 +414,16 @@ def test_what_was_cut_off_is_bad_until_it_is_whole_wherever_it_begins(log: Log, 
     assert log.imports.quarantined(source.source_id) == []
 
 
+def test_a_conversation_goes_on_where_it_did_when_its_middle_is_read_later(log: Log, tmp_path: Path) -> None:
+    long = "y" * 3000
+    records = [said(1, "a"), said(2, long, parent=1), said(3, "b", parent=2), said(4, long, parent=3)]
+    path = write(tmp_path / "a.jsonl", lines(records))
+    assert log.import_from("claude", path, max_line_bytes=1000).total.quarantined_records == 2
+    assert log.retry_imports().total.understood_records == 2
+    assert [message.message_id for message in log.sessions.thread(SESSION)] == [uuid(n) for n in (1, 2, 3, 4)]
+    assert log.projections.verify() == []
+
+
 @pytest.mark.parametrize(
     ("first", "then"),
     [(b'{"half', b'{"half of it}\n'), (b'{"half', b'{"half of it'), (b"{bad}\n" + b" " * 400 + b"\n", b"{worse}\n")],
