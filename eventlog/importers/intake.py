@@ -224,6 +224,10 @@ class Batch:
         self._said.add(key)
         return True
 
+    def ask_again(self) -> None:
+        """What was asked for may not come into the log: whoever wants it has to ask for it, too."""
+        self._said.clear()
+
     def grow(self, native: Native) -> None:
         """Count what a record adds."""
         self._bytes += native.length

@@ -311,6 +311,7 @@ class _Importing:
                 self.status = self._tables(self.form, tell)
         except (OSError, SourceFailed) as error:
             self.status, self.failure = "failed", _said(error)
+            self.intake.batch.ask_again()
 
     def again(self) -> None:
         """Read what was quarantined of it again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ import eventlog
 from eventlog.app import Log
 from eventlog.errors import InvalidInput, NotFound
 from eventlog.events.agents import LlmCallAmended, LlmCallRetracted, MessageAdded
+from eventlog.importers import run
+from eventlog.importers.pieces import pieces
 from tests.fixtures import transcripts
 from tests.importers.support import (
     CALLS,
@@ -339,6 +342,25 @@ def test_one_bad_source_does_not_stop_the_others(log: Log, tmp_path: Path, monke
         log.import_from("claude", tmp_path / "nothing")
     with pytest.raises(InvalidInput, match="no importer"):
         log.import_from("cloud", tmp_path)
+
+
+def test_what_a_source_that_failed_would_have_said_for_others_is_said(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.jsonl", lines([said(1, "a", session="a"), said(2, "b", session="a")]), age_s=7200)
+    write(tmp_path / "b.jsonl", lines([said(3, "c", session="b")]))
+
+    def torn(file: Any, *more: Any) -> Any:
+        for number, piece in enumerate(pieces(file, *more)):
+            if number and file.name.endswith("a.jsonl"):
+                raise OSError(5, "Input/output error")
+            yield piece
+
+    monkeypatch.setattr(run, "pieces", torn)
+    report = log.import_from("claude", tmp_path)
+    assert [source.status for source in report.sources] == ["failed", "imported"]
+    session = log.sessions.get("b")
+    assert log.workspaces.get(str(session.workspace_id)).path == "/path/to/demo"
 
 
 def test_an_empty_file_is_a_source_with_nothing_in_it(log: Log, tmp_path: Path) -> None:
