@@ -6,10 +6,10 @@ those of OpenTelemetry's conventions for generative AI where it has them (``gen_
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from eventlog.events.base import Event, Int64
 
@@ -17,6 +17,11 @@ Role = Literal["system", "user", "assistant", "tool"]
 Origin = Literal["human", "assistant", "tool", "runtime", "summary"]
 Outcome = Literal["ok", "error", "cancelled", "unknown"]
 Quality = Literal["exact", "partial", "replayed", "estimated"]
+
+Amount = Annotated[int, Meta(ge=0, le=10**12)]
+"""Tokens or micro-USD of one call: not so many that what millions of calls add up to does not fit a column."""
+Span = Annotated[int, Meta(ge=0, le=10**15)]
+"""µs that a call took; up to 31 years."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -99,12 +104,12 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     for 5 minutes, or 1 hour), the output, and what of the output was reasoning, which ``output`` does not have again.
     """
 
-    input: Int64 = 0
-    cache_read: Int64 = 0
-    cache_write_5m: Int64 = 0
-    cache_write_1h: Int64 = 0
-    output: Int64 = 0
-    reasoning: Int64 = 0
+    input: Amount = 0
+    cache_read: Amount = 0
+    cache_write_5m: Amount = 0
+    cache_write_1h: Amount = 0
+    output: Amount = 0
+    reasoning: Amount = 0
 
     @property
     def total(self) -> int:
@@ -135,9 +140,9 @@ class LlmCallCompleted(Event, frozen=True, kw_only=True, tag="llm.call_completed
     response_id: str | None = None
     request_id: str | None = None
     finish_reasons: tuple[str, ...] = ()
-    duration_us: Int64 | None = None
+    duration_us: Span | None = None
     context_length: Int64 | None = None
-    reported_cost_micro_usd: Int64 | None = None
+    reported_cost_micro_usd: Amount | None = None
     raw_usage: Raw | UnsetType = UNSET
     sidechain: bool = False
     workspace_id: str | None = None
@@ -152,7 +157,7 @@ class LlmCallFailed(Event, frozen=True, kw_only=True, tag="llm.call_failed"):
     message: str = ""
     provider: str | None = None
     request_model: str | None = None
-    duration_us: Int64 | None = None
+    duration_us: Span | None = None
     workspace_id: str | None = None
     agent: str | None = None
 
@@ -165,7 +170,7 @@ class LlmCallAmended(Event, frozen=True, kw_only=True, tag="llm.call_amended"):
     replaced: Usage
     quality: Quality = "exact"
     finish_reasons: tuple[str, ...] = ()
-    reported_cost_micro_usd: Int64 | None = None
+    reported_cost_micro_usd: Amount | None = None
     raw_usage: Raw | UnsetType = UNSET
 
 
@@ -204,7 +209,7 @@ class ToolCallFinished(Event, frozen=True, kw_only=True, tag="tool_call.finished
     blob: BlobPart | None = None
     name: str | None = None
     exit_code: Int64 | None = None
-    duration_us: Int64 | None = None
+    duration_us: Span | None = None
     error_type: str | None = None
     child_session_id: str | None = None
 
@@ -217,7 +222,7 @@ class ContextCompacted(Event, frozen=True, kw_only=True, tag="context.compacted"
     tokens_after: Int64 | None = None
     covers_to_message_id: str | None = None
     summary_message_id: str | None = None
-    duration_us: Int64 | None = None
+    duration_us: Span | None = None
 
 
 class SummaryAdded(Event, frozen=True, kw_only=True, tag="summary.added"):

@@ -5,9 +5,14 @@ What the agent does for it (`eventlog.events.agents`) is in the same stream, and
 
 from __future__ import annotations
 
-from msgspec import UNSET, UnsetType
+from typing import Annotated
+
+from msgspec import UNSET, Meta, UnsetType
 
 from eventlog.events.base import Event, Int64
+
+Change = Annotated[int, Meta(ge=-(10**15), le=10**15)]
+"""What is added to a sum: not so much that a few thousand of them do not fit a column."""
 
 
 class TaskCreated(Event, frozen=True, kw_only=True, tag="task.created"):
@@ -61,10 +66,10 @@ class TaskStatusChanged(Event, frozen=True, kw_only=True, tag="task.status_chang
 class TaskStatisticsAdded(Event, frozen=True, kw_only=True, tag="task.statistics_added"):
     """Calls and tokens that somebody counted, and that no event of their own stands for."""
 
-    llm_calls: Int64 = 0
-    tool_calls: Int64 = 0
-    tokens: Int64 = 0
-    compressions: Int64 = 0
+    llm_calls: Change = 0
+    tool_calls: Change = 0
+    tokens: Change = 0
+    compressions: Change = 0
 
 
 class TaskDeleted(Event, frozen=True, kw_only=True, tag="task.deleted"):

@@ -401,3 +401,18 @@ def test_what_is_told_in_a_transaction_goes_together(open_log: OpenLog, projecti
         log.sessions.add_message("s", "user", "three")
         log.sessions.rewind("s", "nothing")
     assert log.sessions.get("s").message_count == 2
+
+
+def test_numbers_that_would_end_the_sums_are_refused(log: Log) -> None:
+    log.sessions.create(session_id="s")
+    with pytest.raises(InvalidInput):
+        log.sessions.record_llm_call("s", {"input": 2**62})
+    with pytest.raises(InvalidInput):
+        log.sessions.record_llm_call("s", {"output": 1}, cost_micro_usd=2**62)
+    log.sessions.start_tool_call("s", "Bash", tool_call_id="t")
+    with pytest.raises(InvalidInput):
+        log.sessions.finish_tool_call("s", "t", duration_us=2**62)
+    for _ in range(3):
+        log.sessions.record_llm_call("s", {"input": 10**12}, cost_micro_usd=10**12)
+    assert log.sessions.get("s").total_tokens == 3 * 10**12
+    assert {one.state for one in log.projections.status()} == {"live"}
