@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
+from eventlog.allowed import with_allowed
 from eventlog.errors import DecodeError, EventTooLarge, InvalidEvent
 from eventlog.events import EVENTS, Event, UnknownEvent, event_type
 
@@ -148,7 +149,8 @@ class Codec:
                 return kind.decode(data)
             return self._upcast(kind, schema, data)
         except (msgspec.DecodeError, ValueError, TypeError, KeyError, RecursionError) as error:
-            raise DecodeError(f"{tag} (schema {schema}): {error}", tag=tag, schema=schema) from error
+            told = str(error) if kind is None else with_allowed(kind.cls, error)
+            raise DecodeError(f"{tag} (schema {schema}): {told}", tag=tag, schema=schema) from error
 
     def _upcast(self, kind: _Kind, schema: int, data: str | bytes) -> Event:
         value = from_json(data)
@@ -195,7 +197,8 @@ def _refusal(tag: str, value: object, error: Exception) -> InvalidEvent:
     if isinstance(error, UnicodeEncodeError):
         path = _find(value, _lone_surrogate) or "$"
         return InvalidEvent(f"{tag}: text with a lone surrogate (not valid Unicode) at `{path}`", path=path)
-    return InvalidEvent(f"{tag}: {error}", tag=tag)
+    kind = type(value)
+    return InvalidEvent(f"{tag}: {with_allowed(kind, error) if issubclass(kind, Event) else error}", tag=tag)
 
 
 def find_non_finite(value: object) -> str | None:

@@ -158,7 +158,7 @@ def show_problem(state: State, view: View, as_of: str | None, problem_id: str) -
 @click.option("--contest", "-c", metavar="ID", help="The contest it belongs to.")
 @click.option("--url", metavar="URL", help="Where it is.")
 @click.option("--time-limit", metavar="TIME", help="How long a program may take: 2s, 500ms.")
-@click.option("--memory-limit", type=click.IntRange(1), metavar="BYTES", help="How much memory it may take.")
+@click.option("--memory-limit", metavar="SIZE", help="How much memory it may take, in bytes: 1073741824, 1024MiB, 1g.")
 @view_options
 @pass_state
 def save_problem(
@@ -169,17 +169,21 @@ def save_problem(
     contest: str | None,
     url: str | None,
     time_limit: str | None,
-    memory_limit: int | None,
+    memory_limit: str | None,
 ) -> None:
     """Add problem ID, or change it; what is not given stays, and what is given empty is none."""
-    from eventlog.cli.times import parse_duration
+    from eventlog.cli.times import parse_duration, parse_size
     from projections.contests import ContestProblem
 
     try:
         time_limit_us = None if time_limit is None else parse_duration(time_limit)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'--time-limit'") from None
-    given = _given(name=name, contest_id=contest, url=url, time_limit_us=time_limit_us, memory_limit_bytes=memory_limit)
+    try:
+        limit_bytes = None if memory_limit is None else parse_size(memory_limit)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'--memory-limit'") from None
+    given = _given(name=name, contest_id=contest, url=url, time_limit_us=time_limit_us, memory_limit_bytes=limit_bytes)
     with state.write(create=True) as log, together(log):
         held = log.problems.find(problem_id) or ContestProblem(problem_id, problem_id)
         saved = log.problems.save(replace(held, **given))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from eventlog.cli.meant import meant
 from eventlog.cli.options import as_of_option, asked, confirm, view_options, yes_option
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import show_duration, show_size, time_option
@@ -86,9 +87,13 @@ def list_executions(
 @view_options
 @pass_state
 def show(state: State, view: View, as_of: str | None, execution_id: str) -> None:
-    """Show execution ID with what it wrote."""
+    """Show execution ID (the whole of it, its beginning, or `last`) with what it wrote."""
+
+    def ids(prefix: str | None) -> list[str]:
+        return [one.id for one in source.executions.find_all(prefix=prefix, limit=3)]
+
     with asked(state, as_of, view) as source:
-        _item(view, source.executions.get(execution_id))
+        _item(view, source.executions.get(meant(execution_id, "execution", ids)))
 
 
 @executions.command()

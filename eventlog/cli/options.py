@@ -56,7 +56,9 @@ def view_options(function: Command) -> Command:
 
 
 as_of_option = click.option(
-    "--as-of", metavar="VERSION|TIME", help="Answer as of this version of the log (a position), or as of this time."
+    "--as-of",
+    metavar="VERSION|TIME",
+    help="Answer as of this version of the log (a position), or of what was recorded by this time.",
 )
 
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do it without asking.")

@@ -88,12 +88,16 @@ def set_(
 @click.argument("model")
 @click.option("--effective", metavar="DATE", help="Only the price that holds from then on. Default: all that were set.")
 @click.option("--reason", metavar="TEXT", default="", help="Why.")
+@view_options
 @pass_state
-def unset(state: State, model: str, effective: str | None, reason: str) -> None:
+def unset(state: State, view: View, model: str, effective: str | None, reason: str) -> None:
     """Take back what was set for MODEL: price lists count again."""
     with state.write() as log:
         log.prices.unset(model, effective=effective, reason=reason)
-    View().say(f"what was set for {model} counts no more")
+    if view.is_json:
+        view.item({"model": model, "effective": effective})
+    else:
+        view.say(f"what was set for {model} counts no more")
 
 
 @prices.command("list")

@@ -12,7 +12,11 @@ from eventlog.cli.lazy import LazyGroup
 from eventlog.cli.options import view_options
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
+from eventlog.cli.times import counted
 from eventlog.cli.view import Column, View
+
+NAMED = 8
+"""So many tables are told by their names, more by their number."""
 
 
 @click.group(
@@ -149,7 +153,7 @@ def rebuild(state: State, names: tuple[str, ...]) -> None:
     """
     with state.write() as log, bar() as progress:
         log.projections.rebuild(_chosen(log, names), progress=progress)
-        _told(log, names, "rebuilt")
+        _tell(_touched(log, names), "rebuilt")
 
 
 @click.command()
@@ -165,35 +169,45 @@ def rollback(state: State, names: tuple[str, ...], version: str, utc: bool) -> N
     with state.write() as log:
         with bar() as progress:
             log.projections.rollback(to, _chosen(log, names), progress=progress)
-        _told(log, names, "rolled back and held")
+        _tell(_touched(log, names), "rolled back and held")
     click.echo("`eventlog projections resume` goes on")
 
 
 @click.command()
 @names_argument
+@view_options
 @pass_state
-def resume(state: State, names: tuple[str, ...]) -> None:
+def resume(state: State, view: View, names: tuple[str, ...]) -> None:
     """Let rolled back or failed tables catch up and go on (default: all)."""
     with state.write() as log, bar() as progress:
         log.projections.resume(_chosen(log, names), progress=progress)
-        _told(log, names, "live")
+        touched = _touched(log, names)
         # Recorders that met the rolled back tables have left their events in the spool.
-        if waited := log.runs.import_spool().events:
-            View().say(f"{waited} events that waited in the spool are in the log now")
+        waited = log.runs.import_spool().events
+        if view.is_json:
+            view.objects(touched)
+            return
+        _tell(touched, "live")
+        if waited:
+            view.say(f"in the log now, after waiting in the spool: {counted(waited, 'event')}")
 
 
-def _told(log: Any, names: tuple[str, ...], what: str) -> None:
-    """Say what became of the projections acted upon: those named, and those that move together with them."""
+def _touched(log: Any, names: tuple[str, ...]) -> list[Any]:
+    """The projections acted upon: those named, and those that move together with them."""
     groups = log.projections.groups.values()
     touched = {name for group in groups if not names or set(names) & set(group.names) for name in group.names}
+    return [row for row in log.projections.status() if row.name in touched]
+
+
+def _tell(touched: Iterable[Any], what: str) -> None:
+    """Say what became of them."""
     places: dict[str, list[str]] = {}
-    for row in log.projections.status():
-        if row.name in touched:
-            word = what if row.state in ("live", "pinned") else row.state
-            error = f" ({row.error})" if row.error else ""
-            places.setdefault(f"{word} at version {row.position}{error}", []).append(row.name)
+    for row in touched:
+        word = what if row.state in ("live", "pinned") else row.state
+        error = f" ({row.error})" if row.error else ""
+        places.setdefault(f"{word} at version {row.position}{error}", []).append(row.name)
     for place, found in places.items():
-        View().say(f"{place}: {', '.join(found)}")
+        View().say(f"{place}: {', '.join(found) if len(found) <= NAMED else counted(len(found), 'table')}")
 
 
 @click.command()

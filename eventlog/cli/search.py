@@ -7,9 +7,11 @@ import typing
 import click
 
 from eventlog.cli.options import as_of_option, asked, view_options
+from eventlog.cli.sessions import resolve
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import time_option
 from eventlog.cli.view import View
+from eventlog.cli.workspaces import workspace_of
 from eventlog.repositories.search import DocumentKind, Hit
 
 
@@ -17,10 +19,12 @@ from eventlog.repositories.search import DocumentKind, Hit
 @click.argument("query", metavar="WORDS", nargs=-1, required=True)
 @click.option("--kind", type=click.Choice(typing.get_args(DocumentKind)), help="Only texts of this kind.")
 @click.option("--role", metavar="ROLE", help="Only messages of this role: user, assistant, …")
-@click.option("--name", metavar="NAME", help="Only calls of this tool.")
-@click.option("--session", "session_id", metavar="ID", help="Only this session.")
+@click.option(
+    "--name", metavar="NAME", help="Only calls of this tool; results have no name unless their program gave one."
+)
+@click.option("--session", "session_id", metavar="SESSION", help="Only this session: id, its beginning, or `last`.")
 @click.option("--stream", metavar="STREAM", help="Only this stream: run-42, task-…")
-@click.option("--workspace", "workspace_id", metavar="ID", help="Only sessions of this workspace.")
+@click.option("--workspace", "-w", metavar="ID|PATH", help="Only sessions of this workspace.")
 @click.option("--agent", metavar="NAME", help="Only sessions of this agent.")
 @click.option("--since", metavar="TIME", help="Only what happened from then on.")
 @click.option("--until", metavar="TIME", help="Only what happened before.")
@@ -42,7 +46,7 @@ def search(
     name: str | None,
     session_id: str | None,
     stream: str | None,
-    workspace_id: str | None,
+    workspace: str | None,
     agent: str | None,
     before: int | None,
 ) -> None:
@@ -57,9 +61,9 @@ def search(
             kind=kind,
             role=role,
             name=name,
-            session_id=session_id,
+            session_id=None if session_id is None else resolve(source, session_id, deleted=True),
             stream=stream,
-            workspace_id=workspace_id,
+            workspace_id=workspace_of(source, workspace),
             agent=agent,
             since=time_option(since, view.zone, "--since"),
             until=time_option(until, view.zone, "--until"),
@@ -81,7 +85,11 @@ def search(
 
 def _show(view: View, hit: Hit) -> None:
     what = " ".join(text for text in (hit.kind, hit.role, hit.name) if text)
-    heading = f"{view.time(hit.occurred_at)[:19]}  {view.line(hit.stream)}  {view.line(what)}  at {hit.position}"
+    title = f" ({view.line(hit.session_title)})" if hit.session_title else ""
+    relation = "id" if hit.kind == "message" else "of message"
+    message = f"  {relation} {view.line(hit.message_id)}" if hit.message_id else ""
+    when = view.time(hit.occurred_at)[:19]
+    heading = f"{when}  {view.line(hit.stream)}{title}  {view.line(what)}{message}  at {hit.position}"
     pieces: list[str] = []
     done = 0
     for first, end in hit.marks:

@@ -112,12 +112,12 @@ def list_sessions(
     offset: int,
 ) -> None:
     """List sessions, newest first; those in the archive are left out."""
-    from eventlog.cli.workspaces import find
+    from eventlog.cli.workspaces import workspace_of
     from eventlog.redaction.shown import shown
 
     with asked(state, as_of, view) as source:
         found = source.sessions.list(
-            workspace_id=None if workspace is None else find(source, workspace).workspace_id,
+            workspace_id=workspace_of(source, workspace),
             status=status or None,
             kind=kind,
             agent=agent,

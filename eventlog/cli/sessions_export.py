@@ -23,11 +23,14 @@ from eventlog.cli.view import View
     show_default=True,
     help="Markdown for people, or everything as JSON: one object, or one a line.",
 )
+@click.option("--all", "everything", is_flag=True, help="In Markdown, after the conversation what was said beside it.")
 @click.option("--output", "-o", metavar="FILE", help="Where to, readable for you alone. Default: stdout.")
 @as_of_option
 @yes_option
 @pass_state
-def export(state: State, session: str, form: str, output: str | None, as_of: str | None, yes: bool) -> None:
+def export(
+    state: State, session: str, form: str, everything: bool, output: str | None, as_of: str | None, yes: bool
+) -> None:
     """Write SESSION (default: the last one) as Markdown or JSON, secrets masked.
 
     Markdown is the conversation; JSON has also what is on other branches, the calls, worktrees, compactions, summaries.
@@ -43,7 +46,7 @@ def export(state: State, session: str, form: str, output: str | None, as_of: str
     if target is not None and target.exists():
         confirm(f"Overwrite {target}?", yes)
     made = {
-        "md": lambda: exporter.as_markdown(found, clean),
+        "md": lambda: exporter.as_markdown(found, clean, everything),
         "json": lambda: exporter.as_json(found),
         "jsonl": lambda: exporter.as_json_lines(found),
     }[form]()

@@ -48,13 +48,21 @@ def instances(state: State, view: View, as_of: str | None, session: str, status:
 @click.option(
     "--role", "-r", type=click.Choice(["system", "user", "assistant", "tool"]), help="Only those of this role."
 )
+@click.option("--full", is_flag=True, help="Each with all that it says, instead of a table.")
 @limit_option
 @offset_option
 @as_of_option
 @view_options
 @pass_state
 def messages(
-    state: State, view: View, as_of: str | None, session: str, role: str | None, limit: int | None, offset: int
+    state: State,
+    view: View,
+    as_of: str | None,
+    session: str,
+    role: str | None,
+    full: bool,
+    limit: int | None,
+    offset: int,
 ) -> None:
     """List the messages of SESSION (default: the last one) as they were written down, on whichever branch.
 
@@ -62,7 +70,7 @@ def messages(
     """
     import msgspec
 
-    from eventlog.cli.sessions_show import first_words
+    from eventlog.cli.sessions_show import first_words, tell_message
     from eventlog.redaction.shown import shown
 
     with asked(state, as_of, view) as source:
@@ -71,6 +79,10 @@ def messages(
         )
     if view.is_json:
         view.objects(msgspec.to_builtins(one) for one in found)
+        return
+    if full and found:
+        for one in found:
+            tell_message(view, one, (), full, with_id=True)
         return
     view.rows(
         found,

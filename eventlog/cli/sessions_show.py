@@ -11,7 +11,7 @@ from eventlog.cli.as_json import struct_fields, to_json
 from eventlog.cli.options import as_of_option, asked, view_options
 from eventlog.cli.sessions import resolve
 from eventlog.cli.state import State, pass_state
-from eventlog.cli.times import show_duration, show_size
+from eventlog.cli.times import counted, show_duration, show_size
 from eventlog.cli.view import View
 
 FIRST_LINES, FIRST_CHARACTERS = 12, 1_500
@@ -21,14 +21,18 @@ FIRST_LINES, FIRST_CHARACTERS = 12, 1_500
 @click.command()
 @click.argument("session", metavar="SESSION", default="last")
 @click.option("--limit", "-n", type=click.IntRange(1), help="Only this many messages, the last ones.")
+@click.option("--all", "everything", is_flag=True, help="After it the messages beside it: other branches and agents.")
 @click.option("--full", is_flag=True, help="All that tools were called with and answered, and what models thought.")
 @as_of_option
 @view_options
 @pass_state
-def show(state: State, view: View, as_of: str | None, session: str, limit: int | None, full: bool) -> None:
+def show(
+    state: State, view: View, as_of: str | None, session: str, limit: int | None, everything: bool, full: bool
+) -> None:
     """Show the conversation of SESSION (default: the last one): who said what, tools with outcome and time, tokens.
 
-    JSON: the session's fields; thread (each with message and parts), instances, compactions, summaries.
+    JSON: the session's fields; thread (each with message and parts), instances, compactions, summaries; with --all
+    also aside, in which messages are as in thread.
     """
     import msgspec
 
@@ -41,22 +45,30 @@ def show(state: State, view: View, as_of: str | None, session: str, limit: int |
             name: shown(getattr(source.sessions, name)(found.session_id))
             for name in ("instances", "compactions", "summaries")
         }
+        on_it = {one.message.position for one in thread}
+        said = source.sessions.said(found.session_id) if everything else []
+        aside = shown([one for one in said if one.message.position not in on_it])
         calls = [] if view.is_json else source.sessions.llm_calls(found.session_id)
     last = thread if limit is None else thread[-limit:]
     if view.is_json:
-        view.item(struct_fields(found) | {"thread": msgspec.to_builtins(last)} | parts)
+        beside = {"aside": msgspec.to_builtins(aside)} if everything else {}
+        view.item(struct_fields(found) | {"thread": msgspec.to_builtins(last)} | parts | beside)
         return
     view.item(found, _fields(found, view, calls))
     own = {one.message.position for one in thread if one.message.stream == f"session-{found.session_id}"}
     if len(last) < len(thread):
-        view.say(f"\n({len(thread) - len(last)} messages before these)")
+        view.say(f"\n({counted(len(thread) - len(last), 'message')} before these)")
     tokens = _by_message(calls)
     for one in last:
-        _message(view, one, tokens.get(one.message.message_id, ()), full)
+        tell_message(view, one, tokens.get(one.message.message_id, ()), full)
     for summary in parts["summaries"]:
         view.say(f"\nsummary\n{_indented(summary.text)}")
-    if aside := found.message_count - len(own):
-        view.say(f"\n({aside} messages of this session are on other branches: `eventlog sessions messages` lists them)")
+    if aside:
+        view.say("\nbeside the conversation:")
+        for one in aside:
+            tell_message(view, one, tokens.get(one.message.message_id, ()), full, with_id=True)
+    elif left := found.message_count - len(own):
+        view.say(f"\n({counted(left, 'message')} of this session beside the conversation: --all shows them too)")
 
 
 def _fields(session: Any, view: View, calls: Sequence[Any]) -> Iterator[tuple[str, str]]:
@@ -96,19 +108,22 @@ def _by_message(calls: Sequence[Any]) -> dict[str, list[Any]]:
 
 def _tokens_of(calls: Sequence[Any]) -> str:
     """``1,234 in (900 cached), 56 out``, or nothing."""
-    counted = [call for call in calls if call.status == "completed"]
-    cached = sum(call.cache_read for call in counted)
-    given = cached + sum(call.input + call.cache_write_5m + call.cache_write_1h for call in counted)
-    made = sum(call.output + call.reasoning for call in counted)
+    done = [call for call in calls if call.status == "completed"]
+    cached = sum(call.cache_read for call in done)
+    given = cached + sum(call.input + call.cache_write_5m + call.cache_write_1h for call in done)
+    made = sum(call.output + call.reasoning for call in done)
     if not given and not made:
         return ""
     return f"{given:,} in{f' ({cached:,} cached)' if cached else ''}, {made:,} out"
 
 
-def _message(view: View, said: Any, calls: Sequence[Any], full: bool) -> None:
+def tell_message(view: View, said: Any, calls: Sequence[Any], full: bool, *, with_id: bool = False) -> None:
+    """A message with its parts, under a line that says whose it is and when it was said."""
     message = said.message
     author = message.role if message.origin in (None, message.role, "human") else f"{message.role} ({message.origin})"
-    about = (author, view.time(message.occurred_at)[:19], *(call.model or "" for call in calls[:1]), _tokens_of(calls))
+    id_ = (message.message_id,) if with_id else ()
+    model = (calls[0].model or "") if calls else ""
+    about = (*id_, author, view.time(message.occurred_at)[:19], model, _tokens_of(calls))
     view.say("\n" + " · ".join(text for text in about if text))
     for piece in said.parts:
         if text := piece_text(piece, full=full):

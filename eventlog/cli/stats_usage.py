@@ -12,6 +12,7 @@ from eventlog.cli.state import State, pass_state
 from eventlog.cli.stats import STEP_US, plot
 from eventlog.cli.times import counted, show_duration, time_option, version_option
 from eventlog.cli.view import Column, View
+from eventlog.cli.workspaces import workspace_of
 
 Command = Callable[..., Any]
 PERIODS = ("hour", "day", "week", "month")
@@ -34,9 +35,9 @@ def _usage_options(command: Command) -> Command:
             _by_option(TOKENS_BY),
             click.option("--since", metavar="TIME", help="Only calls answered at or after this: 28d, 2h, 2026-11-21."),
             click.option("--until", metavar="TIME", help="Only calls answered before this."),
-            click.option("--model", "-m", metavar="NAME", help="Only calls of this model."),
+            click.option("--model", "-m", metavar="NAME", help="Only calls of this model, by its whole name."),
             click.option("--provider", metavar="NAME", help="Only calls of this provider."),
-            click.option("--workspace", "-w", "workspace_id", metavar="ID", help="Only calls of this workspace."),
+            click.option("--workspace", "-w", metavar="ID|PATH", help="Only calls of this workspace."),
             click.option("--agent", metavar="NAME", help="Only calls of this agent."),
             click.option(
                 "--basis",
@@ -70,8 +71,10 @@ def tokens(state: State, /, view: View, as_of: str | None, **given: Any) -> None
     """
     chosen = _asked_for(view, given)
     with asked(state, as_of, view) as source:
+        chosen = _in_workspace(source, chosen)
         rows = source.statistics.tokens(**chosen)
         whole = source.statistics.tokens(**{**chosen, "by": None}) if _has_total(view, rows, chosen) else []
+        _tell_unknown(source.statistics.tokens, rows, chosen)
     columns = [
         _number("calls"),
         _number("failed", optional=True),
@@ -112,11 +115,14 @@ def cost(state: State, /, view: View, as_of: str | None, compare: tuple[str, str
             raise click.UsageError("--compare and --as-of exclude each other.")
         first, last = (version_option(one, view.zone, "--compare") or 0 for one in compare)
         with state.query() as log:
+            chosen = _in_workspace(log, chosen)
             _show_comparison(view, log.statistics.compare_cost(first, last, **chosen), chosen)
         return
     with asked(state, as_of, view) as source:
+        chosen = _in_workspace(source, chosen)
         rows = source.statistics.cost(**chosen)
         whole = source.statistics.cost(**{**chosen, "by": None}) if _has_total(view, rows, chosen) else []
+        _tell_unknown(source.statistics.tokens, rows, chosen)
     columns = [
         _number("calls"),
         _number("tokens", "total_tokens"),
@@ -135,7 +141,7 @@ def cost(state: State, /, view: View, as_of: str | None, compare: tuple[str, str
 @click.option("--since", metavar="TIME", help="Only calls that began at or after this: 28d, 2h, 2026-11-21.")
 @click.option("--until", metavar="TIME", help="Only calls that began before this.")
 @click.option("--tool", "-t", metavar="NAME", help="Only calls of this tool.")
-@click.option("--workspace", "-w", "workspace_id", metavar="ID", help="Only calls of this workspace.")
+@click.option("--workspace", "-w", metavar="ID|PATH", help="Only calls of this workspace.")
 @click.option("--agent", metavar="NAME", help="Only calls of this agent.")
 @click.option(
     "--outcome", type=click.Choice(("ok", "error", "cancelled", "unknown")), help="Only calls that ended like this."
@@ -150,8 +156,10 @@ def tools(state: State, /, view: View, as_of: str | None, **given: Any) -> None:
     """
     chosen = _asked_for(view, given)
     with asked(state, as_of, view) as source:
+        chosen = _in_workspace(source, chosen)
         rows = source.statistics.tools(**chosen)
         whole = source.statistics.tools(**{**chosen, "by": None}) if _has_total(view, rows, chosen) else []
+        _tell_unknown(source.statistics.tools, rows, chosen)
     columns = [
         *(_number(name) for name in ("calls", "ok", "error")),
         *(_number(name, optional=True) for name in ("cancelled", "unknown", "unanswered")),
@@ -162,6 +170,21 @@ def tools(state: State, /, view: View, as_of: str | None, **given: Any) -> None:
     ]
     _show(view, [*rows, *whole], chosen, columns)
     _course(view, rows, chosen, "calls", {"all": lambda row: row.calls, "errors": lambda row: row.error})
+
+
+def _in_workspace(source: Any, chosen: dict[str, Any]) -> dict[str, Any]:
+    others = {name: value for name, value in chosen.items() if name != "workspace"}
+    return {**others, "workspace_id": workspace_of(source, chosen["workspace"])}
+
+
+def _tell_unknown(ask: Callable[..., Any], rows: Sequence[Any], chosen: dict[str, Any]) -> None:
+    """Where nothing was counted because of a name that no call has, say which."""
+    if any(row.calls or getattr(row, "failed", 0) for row in rows):
+        return
+    for name in ("model", "provider", "tool", "agent"):
+        value = chosen.get(name)
+        if value is not None and not ask(by=[name], **{name: value}):
+            click.echo(f"no {name} is called {value!r}", err=True)
 
 
 def usd(micro: int | None, *, signed: bool = False) -> str:

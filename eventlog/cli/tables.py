@@ -16,6 +16,8 @@ from eventlog.cli.times import version_option
 if TYPE_CHECKING:
     from eventlog.app import Log
 
+FORMS = ("csv", "json", "jsonl", "parquet")
+
 
 @click.group()
 def tables() -> None:
@@ -27,10 +29,8 @@ def tables() -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["csv", "json", "jsonl", "parquet"]),
-    default="csv",
-    show_default=True,
-    help="What kind of file.",
+    type=click.Choice(FORMS),
+    help="What kind of file. Default: as FILE ends, else CSV.",
 )
 @click.option("--output", "-o", metavar="FILE", help="Where to, readable for you alone. Default: stdout.")
 @click.option("--exact", is_flag=True, help="In CSV, leave texts as they are that a spreadsheet takes for formulas.")
@@ -49,6 +49,9 @@ def export(state: State, table: str, form: Any, output: str | None, exact: bool,
     from eventlog.redaction.shown import shown
 
     target = None if output in (None, "-") else Path(str(output))
+    if form is None:
+        ending = "" if target is None else target.suffix.lower().removeprefix(".")
+        form = ending if ending in FORMS else "csv"
     if target is None and form == "parquet" and sys.stdout.isatty():
         raise click.UsageError("Parquet is not for a terminal: give --output.")
     if target is not None and target.exists():

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from eventlog.cli.meant import meant
 from eventlog.cli.options import as_of_option, asked, confirm, view_options, yes_option
 from eventlog.cli.pairs import pairs
 from eventlog.cli.state import State, pass_state
@@ -63,9 +64,13 @@ def list_tasks(state: State, /, view: View, as_of: str | None, limit: int, **ask
 @view_options
 @pass_state
 def show(state: State, view: View, as_of: str | None, uuid: str) -> None:
-    """Show task UUID."""
+    """Show task UUID: the whole of it, its beginning, or `last`."""
+
+    def ids(prefix: str | None) -> list[str]:
+        return [one.uuid for one in source.tasks.list(prefix=prefix, limit=3)]
+
     with asked(state, as_of, view) as source:
-        _item(view, source.tasks.get(uuid))
+        _item(view, source.tasks.get(meant(uuid, "task", ids)))
 
 
 @tasks.command()

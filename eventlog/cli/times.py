@@ -102,6 +102,14 @@ def show_time(us: int | None, zone: tzinfo | None) -> str:
     return shown.replace("+00:00", "Z")
 
 
+def parse_size(text: str) -> int:
+    """``1073741824``, ``512k``, ``1024MiB``, ``1g`` in bytes; units are powers of 1024. Raises ValueError."""
+    found = re.fullmatch(r"(\d+)\s*([kmgt]?)(?:i?b)?", text.strip().lower(), re.ASCII)
+    if found is None or not (size := int(found[1]) << 10 * " kmgt".index(found[2] or " ")):
+        raise ValueError(f"{text!r} is not a size like 1073741824, 512k, 1024MiB or 1g")
+    return size
+
+
 def show_size(size: int | None) -> str:
     """Bytes as ``512 B``, ``1.5 KiB``, ``20 MiB``."""
     if size is None:

@@ -103,6 +103,11 @@ def find(source: Any, text: str) -> Any:
     return found or source.workspaces.find_by_path(text) or source.workspaces.get(text)
 
 
+def workspace_of(source: Any, text: str | None) -> str | None:
+    """The id of the workspace that an option names by id or path; None where none is named. Raises NotFound."""
+    return None if text is None else str(find(source, text).workspace_id)
+
+
 def _told(view: View, found: Any, what: str) -> None:
     if view.is_json:
         view.item(found)

@@ -84,10 +84,11 @@ def _line(kind: str, data: object) -> bytes:
     return msgspec.json.encode({"kind": kind, "data": data}) + b"\n"
 
 
-def as_markdown(found: Everything, clean: Callable[[str], str]) -> Iterator[bytes]:
+def as_markdown(found: Everything, clean: Callable[[str], str], everything: bool = False) -> Iterator[bytes]:
     """The conversation; ``clean`` makes text safe to look at. Texts of messages stand as they are: they are Markdown.
 
-    What tools were given and gave stands in blocks that it cannot end. Times are UTC.
+    Messages beside it (other branches, side conversations) are counted, or with ``everything`` stand after it. What
+    tools were given and gave stands in blocks that it cannot end. Times are UTC.
     """
     session, calls = found.session, found.llm_calls
     by_id = {one.message.message_id: one for one in found.messages}
@@ -96,17 +97,26 @@ def as_markdown(found: Everything, clean: Callable[[str], str]) -> Iterator[byte
     for name, value in _facts(session, calls):
         yield _text(f"- {name}: {_one_line(clean(value))}\n")
     for message_id in found.thread:
-        said = by_id.get(message_id)
-        if said is None:
-            continue
-        call = by_message.get(message_id)
-        about = (said.message.role, _at(said.message.occurred_at), (call.model or "") if call else "")
-        yield _text(f"\n## {' · '.join(_one_line(clean(text)) for text in about if text)}\n")
-        for piece in said.parts:
-            if text := _piece(piece, clean):
-                yield _text(f"\n{text}\n")
+        if (said := by_id.get(message_id)) is not None:
+            yield from _message(said, by_message.get(message_id), clean)
     for summary in found.summaries:
         yield _text(f"\n## summary\n\n{clean(summary.text)}\n")
+    on_it = set(found.thread)
+    aside = [one for one in found.messages if one.message.message_id not in on_it]
+    if aside and everything:
+        yield _text("\n# Beside the conversation\n")
+        for said in aside:
+            yield from _message(said, by_message.get(said.message.message_id), clean)
+    elif aside:
+        yield _text(f"\n*Left out because they are beside this conversation: {len(aside)}. `--all` has them.*\n")
+
+
+def _message(said: Said, call: LlmCall | None, clean: Callable[[str], str]) -> Iterator[bytes]:
+    about = (said.message.role, _at(said.message.occurred_at), (call.model or "") if call else "")
+    yield _text(f"\n## {' · '.join(_one_line(clean(text)) for text in about if text)}\n")
+    for piece in said.parts:
+        if text := _piece(piece, clean):
+            yield _text(f"\n{text}\n")
 
 
 def _facts(session: Session, calls: Sequence[LlmCall]) -> Iterator[tuple[str, str]]:

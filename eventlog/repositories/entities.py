@@ -82,6 +82,11 @@ def check_name(what: str, text: object) -> str:
     return text
 
 
+def begins(column: str, prefix: str | None) -> list[Filter]:
+    """Filters for the values of a column that begin so; None: any."""
+    return [] if prefix is None else [Filter(column, ">=", prefix), Filter(column, "<", f"{prefix}\U0010ffff")]
+
+
 def equal(**columns: object) -> list[Filter]:
     """Filters for the columns that are given."""
     return [Filter(column, "=", value) for column, value in columns.items() if value is not None]

@@ -16,7 +16,7 @@ from eventlog.errors import Conflict, IllegalTransition, InvalidEvent, InvalidIn
 from eventlog.events.executions import ExecutionDeleted, ExecutionFinished, ExecutionStarted, ExecutionUpdated
 from eventlog.ids import uuid7
 from eventlog.redaction import redact
-from eventlog.repositories.entities import EntityRepository, Said, check_name, equal
+from eventlog.repositories.entities import EntityRepository, Said, begins, check_name, equal
 from eventlog.store.base import Filter, Record, Selection
 from projections.executions import OUTPUTS, RUNNING, Execution
 from projections.executions import projections as _projections
@@ -112,7 +112,7 @@ class ExecutionsRepository(EntityRepository[Execution]):
             now = self._must_be(id, held).status
             if now != RUNNING:
                 raise IllegalTransition(
-                    f"execution {id} has ended already ({now}); correct it with save", id=id, status=now
+                    f"execution {id} has ended already ({now}); log.executions.save corrects it", id=id, status=now
                 )
             return [Said(event, finished_at)]
 
@@ -187,13 +187,16 @@ class ExecutionsRepository(EntityRepository[Execution]):
         from_at: int | None = None,
         to_at: int | None = None,
         text: str | None = None,
+        prefix: str | None = None,
         limit: int | None = 50,
         offset: int = 0,
     ) -> builtins.list[Execution]:
         """Executions, newest first, without what they wrote. ``from_at`` ≤ started_at < ``to_at`` in µs; ``text``
-        occurs in the problem's name or the command.
+        occurs in the problem's name or the command, ``prefix`` begins the id.
         """
-        where = _filters(problem_name, problem_id, contest_id, container_id, language, status, from_at, to_at, text)
+        where = _filters(
+            problem_name, problem_id, contest_id, container_id, language, status, from_at, to_at, text, prefix
+        )
         return self._rows(where, ("-started_at", "-id"), limit, offset)
 
     def count(
@@ -208,10 +211,11 @@ class ExecutionsRepository(EntityRepository[Execution]):
         from_at: int | None = None,
         to_at: int | None = None,
         text: str | None = None,
+        prefix: str | None = None,
     ) -> int:
         """How many executions `find_all` would give without a limit."""
         return self._number(
-            _filters(problem_name, problem_id, contest_id, container_id, language, status, from_at, to_at, text)
+            _filters(problem_name, problem_id, contest_id, container_id, language, status, from_at, to_at, text, prefix)
         )
 
     def _output(self, row: Execution, name: str) -> str:
@@ -323,6 +327,7 @@ def _filters(
     from_at: int | None,
     to_at: int | None,
     text: str | None,
+    prefix: str | None,
 ) -> builtins.list[Filter]:
     where = equal(
         problem_name=problem_name,
@@ -332,6 +337,7 @@ def _filters(
         language=language,
         status=status,
     )
+    where += begins("id", prefix)
     where += [] if from_at is None else [Filter("started_at", ">=", from_at)]
     where += [] if to_at is None else [Filter("started_at", "<", to_at)]
     return where + ([] if text is None else [Filter("problem_name|command", "text", text)])

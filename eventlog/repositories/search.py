@@ -27,7 +27,8 @@ DocumentKind = Literal["message", "tool_call", "tool_result", "command", "note",
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was found: the record at ``position``. ``snippet`` is a piece of its text on one line, secrets
-    masked; ``marks`` are the places (first, end) in it of what was searched for, in characters.
+    masked; ``marks`` are the places (first, end) in it of what was searched for, in characters. Of what is in a session
+    also its title, and the message it is or belongs to.
     """
 
     position: int
@@ -38,6 +39,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: int
     snippet: str
     marks: list[tuple[int, int]]
+    session_title: str | None = None
+    message_id: str | None = None
 
 
 class SearchRepository(Repository):
@@ -70,6 +73,7 @@ class SearchRepository(Repository):
         if before is not None:
             where.append(Filter("position", "<", before))
         table = self._fresh(DOCUMENTS)
+        self._fresh(SESSIONS)
         with self._source.reader() as reader:
             streams = self._streams(reader, workspace_id, agent)
             if streams is None or len(streams) <= MAX_STREAMS:
@@ -78,7 +82,8 @@ class SearchRepository(Repository):
                 rows = reader.select(table, where, order=("-position",), limit=limit, offset=offset)
             else:
                 rows = _picked(_all(reader, where), set(streams), limit, offset)
-            return [self._hit(reader, row, search) for row in rows]
+            titles = self._titles(reader, rows)
+            return [self._hit(reader, row, search, titles.get(row.stream)) for row in rows]
 
     def count(
         self,
@@ -106,9 +111,15 @@ class SearchRepository(Repository):
         rows = reader.select(self._fresh(SESSIONS), where)
         return [f"session-{row.session_id}" for row in rows]
 
-    def _hit(self, reader: QueryReader, row: SearchDocument, search: Search) -> Hit:
+    def _titles(self, reader: QueryReader, rows: Sequence[SearchDocument]) -> dict[str, str]:
+        ids = {row.stream.removeprefix("session-") for row in rows if row.stream.startswith("session-")}
+        found = reader.load(SESSIONS.table, [(one,) for one in sorted(ids)]) if ids else {}
+        return {f"session-{key[0]}": redact(row.title) for key, row in found.items() if row.title}
+
+    def _hit(self, reader: QueryReader, row: SearchDocument, search: Search, title: str | None) -> Hit:
         (record,) = reader.records(row.position - 1, row.position, Selection())
-        found = snippet(redact(text_of(Record(*record).event)), search)
+        event = Record(*record).event
+        found = snippet(redact(text_of(event)), search)
         return Hit(
             position=row.position,
             stream=row.stream,
@@ -118,6 +129,8 @@ class SearchRepository(Repository):
             occurred_at=row.occurred_at,
             snippet=found.text,
             marks=found.marks,
+            session_title=title,
+            message_id=getattr(event, "message_id", None),
         )
 
 

@@ -13,6 +13,7 @@ from eventlog.log import Tx, When
 from eventlog.projection.kinds import Entity
 from eventlog.projection.manager import Projections
 from eventlog.repositories.base import Repository
+from eventlog.repositories.entities import begins
 from eventlog.store.base import Durability, Filter, QueryReader, Record
 from projections.llm_calls import projections as _llm_calls
 from projections.messages import Message
@@ -173,8 +174,7 @@ def _filters(
         where.append(Filter("status", "in", statuses))
     if text is not None:
         where.append(Filter("title", "text", text))
-    if prefix is not None:
-        where += [Filter("session_id", ">=", prefix), Filter("session_id", "<", f"{prefix}\U0010ffff")]
+    where += begins("session_id", prefix)
     if since is not None:
         where.append(Filter("created_at", ">=", since))
     if until is not None:

@@ -16,6 +16,7 @@ from eventlog.events import Event
 from eventlog.events.tasks import TaskCreated, TaskDeleted, TaskStatisticsAdded, TaskStatusChanged, TaskUpdated
 from eventlog.ids import uuid7
 from eventlog.log import Tx, When
+from eventlog.repositories.entities import begins
 from eventlog.repositories.task_calls import TASKS, TaskCalls, stream_of
 from eventlog.repositories.task_values import (
     COUNTS,
@@ -147,11 +148,12 @@ class TasksRepository(TaskCalls):
         task_source: str | None = None,
         owner: str | None = None,
         repo: str | None = None,
+        prefix: str | None = None,
         limit: int | None = 50,
         offset: int = 0,
     ) -> builtins.list[Task]:
-        """Tasks, the newest first. ``limit=None``: all there are."""
-        where = _filters(status, user, task_source, owner, repo)
+        """Tasks, the newest first; ``prefix`` begins the uuid. ``limit=None``: all there are."""
+        where = _filters(status, user, task_source, owner, repo, prefix)
         table = self._fresh(TASKS)
         with self._source.reader() as reader:
             return reader.select(table, where, order=("-created_at", "-uuid"), limit=limit, offset=offset)
@@ -164,11 +166,12 @@ class TasksRepository(TaskCalls):
         task_source: str | None = None,
         owner: str | None = None,
         repo: str | None = None,
+        prefix: str | None = None,
     ) -> int:
         """How many tasks `list` would give without a limit."""
         table = self._fresh(TASKS)
         with self._source.reader() as reader:
-            return reader.count(table, _filters(status, user, task_source, owner, repo))
+            return reader.count(table, _filters(status, user, task_source, owner, repo, prefix))
 
     def list_by_status(self, status: str, limit: int | None = 50, offset: int = 0) -> builtins.list[Task]:
         """Tasks in a state, the newest first."""
@@ -216,7 +219,12 @@ def changes(row: Task, columns: Mapping[str, Any]) -> builtins.list[Event]:
 
 
 def _filters(
-    status: str | None, user: str | None, task_source: str | None, owner: str | None, repo: str | None
+    status: str | None,
+    user: str | None,
+    task_source: str | None,
+    owner: str | None,
+    repo: str | None,
+    prefix: str | None,
 ) -> builtins.list[Filter]:
     equal = (("status", status), ("user", user), ("task_source", task_source), ("owner", owner), ("repo", repo))
-    return [Filter(column, "=", value) for column, value in equal if value is not None]
+    return [*begins("uuid", prefix), *(Filter(column, "=", value) for column, value in equal if value is not None)]

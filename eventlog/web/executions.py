@@ -26,7 +26,9 @@ from projections.executions import Execution
 
 
 class ExecutionsCounted(Query, frozen=True, kw_only=True):
-    """Which executions; ``from_at`` ≤ started_at < ``to_at``; ``text`` occurs in the problem's name or the command."""
+    """Which executions; ``from_at`` ≤ started_at < ``to_at``; ``text`` occurs in the problem's name or the command,
+    ``prefix`` begins the id.
+    """
 
     problem_name: str | None = None
     problem_id: str | None = None
@@ -37,6 +39,7 @@ class ExecutionsCounted(Query, frozen=True, kw_only=True):
     from_at: Int64 | None = None
     to_at: Int64 | None = None
     text: str | None = None
+    prefix: str | None = None
 
 
 class ExecutionsQuery(ExecutionsCounted, frozen=True, kw_only=True):

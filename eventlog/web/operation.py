@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from eventlog.allowed import with_allowed
 from eventlog.errors import InvalidQuery
 from eventlog.web.problems import Refused
 
@@ -152,7 +153,7 @@ class Operation:
         try:
             return {"query": msgspec.convert(given, self.query, strict=False)}, as_of
         except msgspec.ValidationError as error:
-            raise InvalidQuery(str(error)) from error
+            raise InvalidQuery(with_allowed(self.query, error)) from error
 
     def parse_body(self, data: bytes) -> dict[str, Any]:
         """``body`` where the function wants one. Raises Refused."""
@@ -167,7 +168,7 @@ class Operation:
         try:
             return {"body": self.decode_body(data)}
         except msgspec.ValidationError as error:
-            raise Refused(422, str(error)) from error
+            raise Refused(422, with_allowed(self.body, error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Refused(400, f"the body is no JSON: {error}") from error
 

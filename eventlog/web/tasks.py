@@ -31,13 +31,14 @@ T = TypeVar("T")
 
 
 class TasksCounted(Query, frozen=True, kw_only=True):
-    """Which tasks."""
+    """Which tasks; ``prefix`` begins the uuid."""
 
     status: str | None = None
     user: str | None = None
     task_source: str | None = None
     owner: str | None = None
     repo: str | None = None
+    prefix: str | None = None
 
 
 class TasksQuery(TasksCounted, frozen=True, kw_only=True):

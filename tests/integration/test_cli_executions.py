@@ -56,7 +56,7 @@ def test_contests_and_problems_are_saved_changed_and_deleted(run: Cli) -> None:
     assert run.json("contests", "show", "abc300", "--as-of", 1)["name"] == "abc300"
     assert "ABC 300" in run("contests", "list").stdout
     assert "atcoder" in run("contests", "show", "abc300").stdout
-    run("problems", "save", "abc300_a", "--contest", "abc300", "--time-limit", "2s", "--memory-limit", 2**30)
+    run("problems", "save", "abc300_a", "--contest", "abc300", "--time-limit", "2s", "--memory-limit", "1024m")
     (problem,) = run.json("problems", "list", "--contest", "abc300", "--name", "abc300_a")
     assert set(problem) == set(ContestProblem.__struct_fields__)
     assert problem["time_limit_us"] == 2_000_000

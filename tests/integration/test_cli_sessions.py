@@ -43,7 +43,7 @@ def test_a_conversation_is_shown_safely_and_without_secrets(cli: Cli) -> None:
     found = cli.json("sessions", "show", "abc-1")
     assert [one["message"]["message_id"] for one in found["thread"]] == ["m1", "m2"]
     assert found["instances"][0]["task"] == "part" and SECRET not in json.dumps(found)
-    assert "(1 messages before these)" in cli("sessions", "show", "abc-1", "-n", 1).stdout
+    assert "(1 message before these)" in cli("sessions", "show", "abc-1", "-n", 1).stdout
     assert "several sessions" in cli("sessions", "show", "ab", status=1).stderr
     assert "no session" in cli("sessions", "show", "zzz", status=1).stderr
     assert cli.json("sessions", "show", "last")["session_id"] == "abd-2"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import eventlog
+from eventlog.errors import InvalidEvent
 from eventlog.events.agents import LlmCallCompleted, Usage
 from tests.integration.test_cli_commands import Cli
 
@@ -60,3 +61,62 @@ def test_answers_of_tables_that_are_held_say_of_when_they_are(cli: Cli) -> None:
     assert "the tables are held at version 2 (`eventlog projections resume`" in done.stderr
     assert [one["session_id"] for one in json.loads(done.stdout)] == ["abc-1"]
     assert "held" not in cli("prices", "list").stderr and "held" not in cli("sessions", "list", "--as-of", 3).stderr
+
+
+def test_a_filter_takes_what_people_call_it_and_says_what_it_does_not_know(cli: Cli) -> None:
+    folder = cli.db.parent
+    assert cli.json("stats", "tokens", "-w", folder)[0]["calls"] == 2
+    assert "workspace" in cli("stats", "cost", "-w", "/nowhere", status=1).stderr
+    assert len(cli.json("search", "needle", "-w", folder)) == 2
+    hits = cli.json("search", "needle", "--session", "abc")
+    assert [(hit["session_title"], hit["message_id"]) for hit in hits] == [("Title of abc-1", "abc-1-m")]
+    said = cli("search", "needle", "--session", "last").stdout
+    assert "session-bcd-2 (Title of bcd-2)" in said and "id bcd-2-m" in said
+    assert "no model is called 'sonnet'" in cli("stats", "tokens", "-m", "sonnet").stderr
+    assert cli("stats", "tokens", "-m", "gpt-5", "--since", "2099-01-01").stderr == ""
+
+
+def test_what_is_beside_a_conversation_is_told_and_can_be_read(cli: Cli) -> None:
+    with eventlog.open(cli.db) as log:
+        log.sessions.add_message("abc-1", "user", "on the side\n" + "x" * 900, message_id="side", sidechain=True)
+    assert "1 message of this session beside the conversation" in cli("sessions", "show", "abc").stdout
+    whole = cli("sessions", "show", "abc", "--all").stdout
+    assert "beside the conversation:\n\nside · user" in whole and "on the side" in whole
+    assert [one["message"]["message_id"] for one in cli.json("sessions", "show", "abc", "--all")["aside"]] == ["side"]
+    exported = cli("sessions", "export", "abc").stdout
+    assert "on the side" not in exported and "beside this conversation: 1. `--all`" in exported
+    exported = cli("sessions", "export", "abc", "--all").stdout
+    assert "# Beside the conversation" in exported and "on the side" in exported
+    assert "x" * 900 in cli("sessions", "messages", "abc", "--full").stdout
+
+
+def test_a_table_is_written_as_its_file_is_called(cli: Cli, tmp_path: Path) -> None:
+    cli("tables", "export", "sessions", "-o", tmp_path / "x.jsonl")
+    assert [json.loads(line)["session_id"] for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    cli("tables", "export", "sessions", "-o", tmp_path / "y.jsonl", "--format", "csv")
+    assert (tmp_path / "y.jsonl").read_text().startswith("session_id,")
+
+
+def test_a_word_that_is_none_of_those_is_answered_with_them(cli: Cli) -> None:
+    with eventlog.open(cli.db) as log, pytest.raises(InvalidEvent, match="is one of assistant, system, tool, user"):
+        log.sessions.add_message("abc-1", "robot", "hello")
+
+
+def test_tasks_and_executions_are_meant_by_a_beginning_or_as_the_last(cli: Cli) -> None:
+    with eventlog.open(cli.db) as log:
+        for number in ("ab1", "ab2", "b"):
+            log.executions.start("problem", "python", id=number)
+            log.tasks.create(uuid=number, task_source="github", owner="o", repo="r", task_type="issue", task_id=number)
+    for noun, field in (("executions", "id"), ("tasks", "uuid")):
+        assert cli.json(noun, "show", "last")[field] == "b"
+        assert cli.json(noun, "show", "ab2")[field] == "ab2"
+        assert "ids begin with ab: ab1, ab2" in cli(noun, "show", "ab", status=1).stderr
+        assert cli(noun, "show", "zz", status=1).stdout == ""
+
+
+def test_many_tables_are_told_by_their_number_and_resumed_in_json(cli: Cli) -> None:
+    said = cli("projections", "rollback", "--to", 2).stdout
+    assert " tables" in said and "sessions" not in said
+    assert {row["state"] for row in cli.json("projections", "resume")} == {"live"}
+    cli("prices", "set", "m", "--input", 1, "--output", 1)
+    assert cli.json("prices", "unset", "m") == {"model": "m", "effective": None}

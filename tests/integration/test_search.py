@@ -177,9 +177,9 @@ def test_the_command_line_shows_and_answers_in_json(tmp_path: Path) -> None:
     shown = runner.invoke(cli, ["--db", path, "search", "parser", "--role", "user", "--utc"])
     assert shown.exit_code == 0
     assert shown.output.splitlines() == [
-        "2023-11-18 22:13:20  session-b  message user  at 7",
+        "2023-11-18 22:13:20  session-b  message user  id the parse  at 7",
         "  the parser has [redacted] in it",
-        "2023-11-14 22:13:20  session-a  message user  at 3",
+        "2023-11-14 22:13:20  session-a  message user  id Why does   at 3",
         "  Why does the parser time out?",
     ]
     evil = runner.invoke(cli, ["--db", path, "search", "evil", "--stream", "run-2"], color=True)
