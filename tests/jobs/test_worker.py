@@ -430,7 +430,7 @@ def test_until_empty_waits_for_what_others_process(log: Log) -> None:
     drained.join(0.5)
     assert drained.is_alive()
     log.jobs.release(claimed, log.jobs.get(claimed).token or 0)
-    drained.join(10)
+    drained.join(40)
     assert seen == [1]
 
 
