@@ -42,8 +42,11 @@ def init(state: State, view: View) -> None:
 def status(state: State, view: View) -> None:
     """Show where the log is, how big, with which settings and which SQLite or PostgreSQL, and what is wrong with it."""
     from eventlog import maintenance
+    from eventlog.client.faults import needs_the_log
 
     with state.read() as log:
+        if log.store.kind == "http":
+            raise needs_the_log("the status of a database")
         found = maintenance.status(log)
     view.item(found, [(name.replace("_", " "), _value(name, value)) for name, value in found.items()])
 

@@ -11,7 +11,7 @@ import click
 from eventlog.cli.options import as_of_option, confirm, yes_option
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
-from eventlog.cli.times import version_option
+from eventlog.cli.times import counted, version_option
 
 if TYPE_CHECKING:
     from eventlog.app import Log
@@ -73,7 +73,7 @@ def export(state: State, table: str, form: Any, output: str | None, exact: bool,
                 return
             with private_file(target) as out:
                 count = exporter.write(rows, made, form, out, **options)
-    click.echo(f"{count} rows of {table} written to {output}", err=True)
+    click.echo(f"{counted(count, 'row')} of {table} written to {output}", err=True)
 
 
 def _version(log: Log, table: str) -> int:

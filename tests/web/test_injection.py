@@ -93,6 +93,7 @@ JOBS = {
 EXECUTIONS = {
     **{name: has(name) for name in ("problem_name", "problem_id", "contest_id", "container_id", "language", "status")},
     "text": holds("problem_name", "command"),
+    "prefix": lambda row, text: row["id"].startswith(text),
 }
 SESSIONS = {
     **{name: has(name) for name in ("workspace_id", "status", "kind", "agent", "parent_session_id")},
@@ -102,7 +103,10 @@ SESSIONS = {
 USED = {name: has(name) for name in ("model", "provider", "workspace_id", "agent")}
 FOUND = {name: met(has(name)) for name in ("role", "name", "stream")} | {"session_id": met(of_agent), "query": says}
 SESSION: dict[str, Finds] = {"session_id": within("session-")}
-TASKS = {name: has(name) for name in ("status", "user", "task_source", "owner", "repo")}
+TASKS = {
+    **{name: has(name) for name in ("status", "user", "task_source", "owner", "repo")},
+    "prefix": lambda row, text: row["uuid"].startswith(text),
+}
 CURSORS: dict[str, Finds] = {
     "before": lambda row, text: row["job_id"] < text,
     "after": lambda row, text: row["job_id"] > text,
