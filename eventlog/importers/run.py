@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
+from itertools import takewhile
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, cast
@@ -503,10 +504,15 @@ class _Importing:
             self._heads = {}
             still = 0
             for bad in self._open_quarantine():
-                found = list(pieces(file, bad.offset, bad.offset + bad.length_bytes, self.options.max_line_bytes))
+                # Blanks before it are not in its length, so the line is read on.
+                line = pieces(file, bad.offset, row.offset, self.options.max_line_bytes)
+                end = bad.offset + bad.length_bytes
+                found = list(takewhile(lambda piece, end=end: piece.offset < end, line))  # type: ignore[misc]
                 if bad.offset >= row.offset or any(piece.problem for piece in found):
                     still += 1
                     continue
+                if len(found) == 1:
+                    found = [found[0]._replace(length=bad.length_bytes, blank=0)]
                 for piece in found:
                     self._take(reader, piece)
                 self.intake.resolve(bad.offset, "understood", bad.length_bytes)

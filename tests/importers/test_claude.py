@@ -14,7 +14,9 @@ from eventlog.app import Log
 from eventlog.errors import InvalidInput, NotFound
 from eventlog.events.agents import LlmCallAmended, LlmCallRetracted, MessageAdded
 from eventlog.importers import run
-from eventlog.importers.pieces import pieces
+from eventlog.importers.claude import ClaudeReader
+from eventlog.importers.intake import Native
+from eventlog.importers.pieces import Piece, pieces
 from tests.fixtures import transcripts
 from tests.importers.support import (
     CALLS,
@@ -444,6 +446,25 @@ def test_a_conversation_goes_on_where_it_did_when_its_middle_is_read_later(log: 
     assert log.retry_imports().total.understood_records == 2
     assert [message.message_id for message in log.sessions.thread(SESSION)] == [uuid(n) for n in (1, 2, 3, 4)]
     assert log.projections.verify() == []
+
+
+def test_one_of_two_in_a_line_is_read_later(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = lines([said(1, "a")])[:-1] + b"   " + lines([said(2, "b", parent=1), said(3, "c", parent=2)])
+    path = write(tmp_path / "a.jsonl", content)
+    take = ClaudeReader.take
+
+    def full(reader: ClaudeReader, value: dict[str, Any], piece: Piece) -> Native:
+        if value["uuid"] == uuid(2):
+            raise InvalidInput("no place for it")
+        return take(reader, value, piece)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClaudeReader, "take", full)
+        assert log.import_from("claude", path).total.quarantined_records == 1
+    assert not log.retry_imports().partial
+    (source,) = log.imports.list()
+    assert (source.records, source.understood_records, source.quarantined_records) == (3, 3, 0)
+    assert source.understood_bytes + source.blank_bytes == len(content)
 
 
 @pytest.mark.parametrize(
