@@ -26,6 +26,9 @@ _VENDORS = (
 _HEADS = frozenset(vendor[:2].encode() for vendor in _VENDORS)
 _STARTS = tuple(vendor.encode() for vendor in _VENDORS)
 _LEAST = 12
+_INSIDE = re.compile(rb"[-_.](?:%s)" % b"|".join(map(re.escape, _STARTS)))
+"""A token behind something that hangs on it: ``x-ghp_…``."""
+_LONG, _UUID = 20, 36
 _WORDS = bytes(byte if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"_-.") else 32 for byte in range(256))
 _ESCAPE = re.compile(rb"\\(?:[nrtbf]|u[0-9a-fA-F]{4})")
 _COVERED = {
@@ -72,6 +75,8 @@ class Masker:
             plain = record.replace(b"\\n", b"  ").replace(b"\\t", b"  ").replace(b"\\r", b"  ")
         words = plain.translate(_WORDS).split()
         if [word for word in words if len(word) >= _LEAST and word[:2] in _HEADS and word.startswith(_STARTS)]:
+            return True
+        if [word for word in words if len(word) > _LONG and len(word) != _UUID and _INSIDE.search(word)]:
             return True
         lowered = record.lower()
         for hint in self._bytes:  # not any(): this is asked of every record, and a generator costs more than it looks

@@ -507,6 +507,14 @@ def test_a_session_begins_with_what_has_a_time_and_is_called_after_its_first_que
     assert log.projections.verify() == []
 
 
+def test_a_secret_that_hangs_on_something_is_masked(log: Log, tmp_path: Path) -> None:
+    tokens = ["ghp_" + "a1B2" * 10, "sk-ant-api03-" + "x9Y8" * 8, "AKIA" + "Q" * 16]
+    texts = [f"{before}{token}" for token in tokens for before in ("x-", "key_", "v.", "(", "\n")]
+    log.import_from("claude", write(tmp_path / "a.jsonl", lines(said(n, text) for n, text in enumerate(texts))))
+    stored = "".join(record.data for record in log.read())
+    assert not [token for token in tokens if token in stored]
+
+
 def test_secrets_are_counted_where_they_are(log: Log, tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", lines([said(1, "ghp_" + "a1B2" * 10)]))
     write(tmp_path / "b.jsonl", lines([said(2, "nothing")]))
