@@ -58,7 +58,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def rows_of(place: str | Path) -> dict[str, list[dict[str, Any]]]:
-    with eventlog.open(place, mode="r") as log:
+    # Not for reading only: an index of words follows when it is asked.
+    with eventlog.open(place) as log:
         return {name: log.projections.rows(name) for name in log.projections.names()}
 
 
