@@ -408,7 +408,6 @@ class _Importing:
             if self.intake.full:
                 # Half-way the size and the time of the whole would say that there is nothing left to read.
                 self.intake.commit(Cursor(self.offset, self.offset, 0, fingerprint(file, self.offset), reader.state))
-                file.seek(self.offset)
                 if tell is not None:
                     tell(self.offset)
         if tail is not None:
@@ -561,10 +560,9 @@ def _tree_size(path: Path) -> tuple[int, int]:
 
 def fingerprint(file: BinaryIO, offset: int) -> str:
     """A hash of a file's first 4 KiB and of the last 4 KiB before an offset, and of none of what follows it."""
-    file.seek(0)
-    digest = sha256(file.read(min(EDGE, offset)))
-    file.seek(max(0, offset - EDGE))
-    digest.update(file.read(min(EDGE, offset)))
+    # Not by the file's own position, where somebody may be reading on.
+    digest = sha256(os.pread(file.fileno(), min(EDGE, offset), 0))
+    digest.update(os.pread(file.fileno(), min(EDGE, offset), max(0, offset - EDGE)))
     return digest.hexdigest()[:32]
 
 

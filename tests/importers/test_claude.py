@@ -531,3 +531,16 @@ def test_what_is_no_transcript_is_refused(log: Log, tmp_path: Path) -> None:
     report = log.import_from("claude", database)
     assert (report.sources[0].status, report.total.records) == ("failed", 0)
     assert log.head().position == 0
+
+
+def test_a_file_of_many_batches_is_read_once_from_its_start_to_its_end(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventlog.importers.intake.BATCH_BYTES", 300_000)
+    records = [said(n, f"{n} " + "x" * (n * 7 % 7000), parent=n - 1 if n else None) for n in range(900)]
+    path = write(tmp_path / "a.jsonl", lines(records))
+    assert path.stat().st_size > 3 << 20, "more than the reader takes from the disk at once"
+    report = log.import_from("claude", path)
+    assert report.total.understood_bytes == path.stat().st_size
+    assert [row.message_id for row in rows(log, MESSAGES, ["position"])] == [uuid(n) for n in range(900)]
+    assert len([1 for record in log.read(types=["import.source_advanced"])]) > 5
