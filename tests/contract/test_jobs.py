@@ -29,6 +29,8 @@ from tests.contract.jobs_support import (
 STAYING = RetryPolicy(base_us=0, cap_us=0)
 """Tried again at once."""
 
+pytestmark = pytest.mark.alike
+
 
 def test_a_job_lives_from_enqueue_to_completion(log: Log) -> None:
     before = now_us()

@@ -163,6 +163,7 @@ def assert_alike(one: Log, other: Log) -> None:
 
 
 @every
+@pytest.mark.long
 @pytest.mark.usefixtures("still")
 def test_sqlite_and_postgresql_say_the_same(log: Log, server: Log, tmp_path: Path, name: str) -> None:
     source = sample(name, tmp_path)

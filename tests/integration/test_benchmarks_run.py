@@ -65,6 +65,11 @@ BARS = {
     "web.live": 60,
     "web.history.first": 10,
     "web.history.cursor": 10,
+    "search.role": 200,
+    "search.session": 200,
+    "search.days": 200,
+    "search.nothing": 200,
+    "search.asof": 500,
     "import.kept": 15,
     "import.deferred": 25,
     "import.memory": 250,
@@ -79,6 +84,10 @@ SEEN = {
     "startup.python",
     "jobs.durable",
     "jobs.workers",
+    *(
+        f"search.{name}"
+        for name in ("rebuild", "common", "rare", "phrase", "both", "prefix", "count", "size", "append")
+    ),
     "sessions.thread",
     "sessions.thread.fork",
     "tokens.total",

@@ -15,6 +15,8 @@ from tests.helpers import assert_whole, behind_the_back
 from tests.projections import things
 from tests.projections.things import Colour, Growth, Thing, ThingGrew, ThingMade, fill, rows, status
 
+pytestmark = pytest.mark.alike
+
 FIFTH = 5
 
 
