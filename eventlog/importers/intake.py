@@ -438,7 +438,7 @@ class Batch:
     def _amended(self, tx: Tx, call: Call, retracted: set[tuple[str, str]]) -> list[tuple[str, Event, str]]:
         """More of a call that is in the log already, where this account is fuller than all before, and it counts."""
         row = tx.reader.record_with_key(call.key)
-        if row is None:  # pragma: no cover - it was there a moment ago, and nothing takes it away
+        if row is None:  # it was there a moment ago, and nothing takes it away
             return []
         first = self.log.codec.decode(row[3], row[4], row[11])
         if not isinstance(first, LlmCallCompleted) or call.event.usage.total <= first.usage.total:

@@ -16,6 +16,8 @@ from eventlog.errors import InvalidEvent, LogClosed, WrongExpectedVersion
 from eventlog.log import PAGE
 from tests.helpers import Noted, assert_whole, in_child, notes, numbers
 
+pytestmark = pytest.mark.alike
+
 
 def test_hundreds_of_coroutines_append_and_each_gets_its_own_result(log: Log) -> None:
     async def main() -> None:

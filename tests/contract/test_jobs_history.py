@@ -15,6 +15,8 @@ from eventlog.events.jobs import JobCancelled, JobEnqueued, JobPurged
 from eventlog.repositories.jobs import NewJob
 from tests.contract.jobs_support import ENDED, HOUR, SECOND, STATUSES, assert_sound, become, claim, ids, token
 
+pytestmark = pytest.mark.alike
+
 NOON = "2024-05-01 12:00:00"
 
 

@@ -11,6 +11,8 @@ from eventlog.app import Log
 from eventlog.errors import EventTooLarge, InvalidEvent, InvalidInput, InvalidName
 from tests.helpers import Measured, Noted, assert_whole
 
+pytestmark = pytest.mark.alike
+
 BAD_TEXTS = ["", "a\nb", "a\0b", "\x1b[0m", "a\u202eb", "\ud800", "x" * 513, 5, b"a"]
 
 

@@ -23,6 +23,8 @@ from tests.helpers import Noted, assert_whole, behind_the_back, eventually, in_c
 from tests.projections import things
 from tests.projections.things import fill, rows, status
 
+pytestmark = pytest.mark.alike
+
 
 @pytest.fixture
 def log(open_log: OpenLog) -> Any:
