@@ -10,7 +10,6 @@ because a transcript has the usage of an answer while it grows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 
 from msgspec import UNSET, Raw
 
-from eventlog.clock import from_datetime
 from eventlog.codec import to_json
 from eventlog.events import Event
 from eventlog.events.agents import (
@@ -40,9 +38,11 @@ from eventlog.events.agents import (
     ToolCallStarted,
     Usage,
 )
-from eventlog.events.sessions import SessionCreated, SessionUpdated, WorkspaceRegistered
+from eventlog.events.sessions import SessionCreated, SessionUpdated
 from eventlog.importers.intake import Call, Intake, Native, Wanted, key_of
 from eventlog.importers.pieces import Piece
+from eventlog.importers.places import count, iso_time
+from eventlog.importers.places import workspace as workspace_of
 
 AGENT = "claude-code"
 TITLE = 100
@@ -109,7 +109,7 @@ class ClaudeReader:
             raise
 
     def _taken(self, value: dict[str, Any], piece: Piece) -> Native:
-        at = _time(value.get("timestamp"))
+        at = iso_time(value.get("timestamp"))
         kind = value.get("type")
         message = value.get("message")
         if kind is None and isinstance(message, dict):
@@ -160,7 +160,7 @@ class ClaudeReader:
         if held is None and not begins:
             return stream, before
         if held is None:
-            workspace = self._workspace(told.get("cwd"), at, before)
+            workspace = workspace_of(self._intake, told.get("cwd"), at, before)
             if agent_id and self._intake.first(key_of("claude", "session", parent)):
                 before.append(self._created(str(parent), told, workspace, None, at, None))
             title = self._titles.pop(session, title)
@@ -176,16 +176,6 @@ class ClaudeReader:
             update = SessionUpdated(title=title)
             before.append(Wanted(stream, [update], key_of("claude", "title", session), at))
         return stream, before
-
-    def _workspace(self, cwd: str | None, at: int, before: list[Wanted]) -> str | None:
-        if not cwd:
-            return None
-        digest = sha256(cwd.encode("utf-8", "replace")).hexdigest()
-        key = key_of("workspace", digest)
-        if self._intake.first(key):
-            event = WorkspaceRegistered(path=cwd, path_sha256=digest)
-            before.append(Wanted(f"workspace-{digest[:16]}", [event], key, at))
-        return digest[:16]
 
     def _created(
         self,
@@ -395,12 +385,12 @@ class ClaudeReader:
         about = value.get("compactMetadata")
         if value.get("subtype") == "compact_boundary":
             about = about if isinstance(about, dict) else {}
-            duration = _count(about.get("durationMs"))
+            duration = count(about.get("durationMs"))
             events.append(
                 ContextCompacted(
                     trigger=about.get("trigger") if isinstance(about.get("trigger"), str) else None,
-                    tokens_before=_count(about.get("preTokens")),
-                    tokens_after=_count(about.get("postTokens")),
+                    tokens_before=count(about.get("preTokens")),
+                    tokens_after=count(about.get("postTokens")),
                     covers_to_message_id=value.get("logicalParentUuid"),
                     duration_us=None if duration is None else duration * 1000,
                 )
@@ -439,17 +429,17 @@ class ClaudeReader:
 
 def usage_of(given: dict[str, Any]) -> Usage:
     """Anthropic's account of an answer, whose lanes share nothing: ``input_tokens`` has no cached ones."""
-    written = _count(given.get("cache_creation_input_tokens")) or 0
+    written = count(given.get("cache_creation_input_tokens")) or 0
     by_time = given.get("cache_creation")
-    long = _count(by_time.get("ephemeral_1h_input_tokens")) or 0 if isinstance(by_time, dict) else 0
-    short = _count(by_time.get("ephemeral_5m_input_tokens")) or 0 if isinstance(by_time, dict) else 0
+    long = count(by_time.get("ephemeral_1h_input_tokens")) or 0 if isinstance(by_time, dict) else 0
+    short = count(by_time.get("ephemeral_5m_input_tokens")) or 0 if isinstance(by_time, dict) else 0
     written = max(written, long + short)
     return Usage(
-        input=_count(given.get("input_tokens")) or 0,
-        cache_read=_count(given.get("cache_read_input_tokens")) or 0,
+        input=count(given.get("input_tokens")) or 0,
+        cache_read=count(given.get("cache_read_input_tokens")) or 0,
         cache_write_5m=written - long,
         cache_write_1h=long,
-        output=_count(given.get("output_tokens")) or 0,
+        output=count(given.get("output_tokens")) or 0,
     )
 
 
@@ -461,7 +451,7 @@ def _flat_usage(value: dict[str, Any]) -> dict[str, Any] | None:
         "cacheCreationInputTokens": "cache_creation_input_tokens",
         "cacheReadInputTokens": "cache_read_input_tokens",
     }
-    found = {new: value[old] for old, new in names.items() if _count(value.get(old)) is not None}
+    found = {new: value[old] for old, new in names.items() if count(value.get(old)) is not None}
     return found or None
 
 
@@ -474,20 +464,6 @@ def micro_usd(given: Any) -> int | None:
         return int(amount.to_integral_value()) if amount.is_finite() and 0 <= amount < 2**53 else None
     except InvalidOperation:
         return None
-
-
-def _count(given: Any) -> int | None:
-    return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 2**53 else None
-
-
-def _time(given: Any) -> int | None:
-    if not isinstance(given, str):
-        return None
-    try:
-        when = datetime.fromisoformat(given)
-    except ValueError:
-        return None
-    return None if when.tzinfo is None else max(0, from_datetime(when))
 
 
 def _origin(value: dict[str, Any], kind: str, only_answers: bool) -> Origin | None:
@@ -518,7 +494,7 @@ def _duration(details: Any) -> int | None:
     if not isinstance(details, dict):
         return None
     for name in ("durationMs", "totalDurationMs"):
-        if (ms := _count(details.get(name))) is not None:
+        if (ms := count(details.get(name))) is not None:
             return ms * 1000
     return None
 
