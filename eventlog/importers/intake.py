@@ -578,7 +578,7 @@ class Intake:
 
     def raw(self, value: Any) -> Raw | BlobPart:
         """A JSON value, masked; a blob where it is too big."""
-        data = to_json(self.masker.value(value))
+        data = self.masker.json(value)
         return Raw(data) if len(data) <= INLINE_BYTES else self.blob(data, of="json", mime_type="application/json")
 
     def blob(self, content: bytes, *, of: str, mime_type: str | None = None) -> BlobPart:

@@ -8,11 +8,13 @@ text has one of the plainer names.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from eventlog.codec import to_json
 from eventlog.redaction import LONG, PATTERNS, redact, redact_argv
 from eventlog.redaction.fields import holds_secrets, paired, says_secret
-from eventlog.redaction.named import MASK, redact_named_values
+from eventlog.redaction.named import MASK, WORDS, redact_named_values
 
 _VENDORS = (
     "AKIA", "ASIA", "ABIA", "ACCA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat", "gldt", "glrt",
@@ -23,13 +25,14 @@ _VENDORS = (
     "secret_", "PMAK-", "ATATT", "ATCTT", "CFPAT-", "figd_", "sntrys_", "AGE-SECRET-KEY-", "eyJ",
 )  # fmt: skip
 """How the tokens begin that vendors hand out: a word of a text begins so, or it holds none."""
-_HEADS = frozenset(vendor[:2].encode() for vendor in _VENDORS)
 _STARTS = tuple(vendor.encode() for vendor in _VENDORS)
+_HEADS = frozenset(start[:2] for start in _STARTS)
 _LEAST = 12
 _INSIDE = re.compile(rb"[-_.](?:%s)" % b"|".join(map(re.escape, _STARTS)))
 """A token behind something that hangs on it: ``x-ghp_…``."""
 _LONG, _UUID = 20, 36
 _WORDS = bytes(byte if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"_-.") else 32 for byte in range(256))
+_PARTS = bytes(32 if byte in b"_-." else byte for byte in _WORDS)
 _ESCAPE = re.compile(rb"\\(?:[nrtbf]|u[0-9a-fA-F]{4})")
 _COVERED = {
     "eyj": (),
@@ -44,12 +47,21 @@ _COVERED = {
     "basic ": ("authorization: basic ", "authorization:basic "),
 }
 """What is looked for instead of a hint that ordinary text is full of; a URL is suspicious where it has an @, too."""
+_GATES = (b"-u", b"hook")
+"""What hints have in common is looked for before they are."""
 _NAMED = (
     "passw", "passphrase", "secret", "token", "_key", "-key", "apikey", "credential", "authoriz", "cookie", "pass=",
     "pass:", "pwd", "key=", "key:", "key'", 'key"', "sig=", "otp=", "otp:", 'otp"', "pin=", "auth=", "auth:",
     "auth\\", 'auth"', "auth'", "key\\", "otp\\", "sessionid", "session_id", "session-id", "sessid",
 )  # fmt: skip
 """Where a text gives a value to a name that is a secret's, one of these is."""
+_FLAT = 200
+"""What has more in it is looked through, where it may turn out to be nested too deeply."""
+_NAMES = re.compile(rb"(?:%s)(?![a-z])" % WORDS.encode())
+_NOT_CLEAN = (
+    b'"-',  # it may be an option, and what follows it a secret
+    b"\xe2\x84\xaa", b"\xc4\xb0",  # in lower case these two are letters of ASCII
+)  # fmt: skip
 
 
 class Masker:
@@ -57,9 +69,12 @@ class Masker:
 
     def __init__(self) -> None:
         self.count = 0
-        hints = {hint for pattern in PATTERNS for hint in pattern.hints if hint != LONG}
-        self._hints = tuple(sorted({one for hint in hints for one in _COVERED.get(hint, (hint,))}))
-        self._bytes = tuple(hint.encode() for hint in self._hints)
+        found = {hint for pattern in PATTERNS for hint in pattern.hints if hint != LONG}
+        hints = sorted({one.encode() for hint in found for one in _COVERED.get(hint, (hint,))})
+        gates: dict[bytes, list[bytes]] = {}
+        for hint in hints:
+            gates.setdefault(next((gate for gate in _GATES if gate in hint), hint), []).append(hint)
+        self._gates = tuple(gates.items())
         self._suspicious = True
 
     def look(self, record: bytes) -> None:
@@ -67,22 +82,19 @@ class Masker:
         self._suspicious = self._may_hold_one(record)
 
     def _may_hold_one(self, record: bytes) -> bool:
-        # A backslash and what belongs to it are no part of the word that follows.
-        plain = record
-        if b"\\u" in record:
-            plain = _ESCAPE.sub(b" ", record)
-        elif b"\\" in record:
-            plain = record.replace(b"\\n", b"  ").replace(b"\\t", b"  ").replace(b"\\r", b"  ")
-        words = plain.translate(_WORDS).split()
-        if [word for word in words if len(word) >= _LEAST and word[:2] in _HEADS and word.startswith(_STARTS)]:
-            return True
-        if [word for word in words if len(word) > _LONG and len(word) != _UUID and _INSIDE.search(word)]:
-            return True
         lowered = record.lower()
-        for hint in self._bytes:  # not any(): this is asked of every record, and a generator costs more than it looks
-            if hint in lowered:
+        for gate, hints in self._gates:  # not any(): this is asked of every record, and a generator costs more
+            if gate in lowered and any(hint in lowered for hint in hints):
                 return True
-        return b":AA" in record or (b"@" in lowered and b"://" in lowered)
+        return b":AA" in record or (b"://" in lowered and b"@" in lowered) or _holds_token(record)
+
+    def json(self, value: Any) -> bytes:
+        """A value as JSON, masked. What has nothing in it that could be a secret is not looked through text by text."""
+        data = to_json(value)
+        if self._suspicious or _may_name_one(data) or data.count(b"[") + data.count(b"{") > _FLAT:
+            masked = self.value(value)
+            return data if masked is value else to_json(masked)
+        return data
 
     def text(self, text: str) -> str:
         """``text`` with what looks like a secret replaced by ``[redacted]``."""
@@ -154,6 +166,54 @@ class Masker:
             self.count += 1
             return MASK
         return self.text(text)
+
+
+def _begin_of_one() -> re.Pattern[bytes]:
+    """Where something begins as a token does, in a record of which only letters and digits are left.
+
+    A word of most records begins with two letters as tokens do, and of few with three: so they are asked one by one.
+    """
+    starts = sorted({start.translate(_PARTS) for start in _STARTS})
+    first, second = (b"".join(sorted({start[place : place + 1] for start in starts})) for place in (0, 1))
+    return re.compile(b" (?=[%s][%s])%s" % (first, second, _one_of(starts)))
+
+
+def _one_of(starts: Sequence[bytes]) -> bytes:
+    """An expression for any of these, which looks at each letter once."""
+    if b"" in starts:
+        return b""
+    rest: dict[bytes, list[bytes]] = {}
+    for start in starts:
+        rest.setdefault(start[:1], []).append(start[1:])
+    return b"(?:%s)" % b"|".join(re.escape(letter) + _one_of(more) for letter, more in rest.items())
+
+
+_BEGIN = _begin_of_one()
+
+
+def _holds_token(record: bytes) -> bool:
+    """Whether a word of a record is a vendor's token, perhaps."""
+    plain = record
+    if b"\\" in record:
+        # A backslash and what belongs to it are no part of the word that follows.
+        if b"\\u" in record:
+            plain = _ESCAPE.sub(b" ", record)
+        else:
+            plain = record.replace(b"\\n", b"  ").replace(b"\\t", b"  ").replace(b"\\r", b"  ")
+    if _BEGIN.search((b" " + plain).translate(_PARTS)) is None:
+        return False
+    words = plain.translate(_WORDS).split()
+    if any(len(word) >= _LEAST and word[:2] in _HEADS and word.startswith(_STARTS) for word in words):
+        return True
+    return any(len(word) > _LONG and len(word) != _UUID and _INSIDE.search(word) for word in words)
+
+
+def _may_name_one(data: bytes) -> bool:
+    """Whether a name of a secret is in JSON: of a field, or in a text. Names are letters, which it never escapes."""
+    for one in _NOT_CLEAN:
+        if one in data:
+            return True
+    return _NAMES.search(data.lower()) is not None
 
 
 _LONGEST_NAME = 12

@@ -11,10 +11,12 @@ import re
 MASK = "[redacted]"
 HINTS = ("pass", "pwd", "secret", "token", "key", "cred", "auth", "sig", "sess", "cookie", "pin", "otp")
 
-_WORD = re.compile(
+WORDS = (
     r"pass(?:word|wd|phrase|code|wort)?s?|pwd|secrets?|token|key(?:[_-]base)?|credentials?|auth(?:orization)?"
     r"|sig(?:nature)?|sess(?:ion)?[-_]?id|cookie2?|pin|otp"
 )
+"""In what names of secrets end; a letter behind it, and it is another word."""
+_WORD = re.compile(WORDS)
 _VALUE = r"""(\\{1,7}["'][^"'\\\n]{1,2000}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|["']?[^\s"'&;,]+)"""
 _SEPARATOR = re.compile(r"(?:[_.-]?\d{1,3})?(?:\\{0,7}[\"']|\])?\]?[ \t]?(:=|=>|=(?!=)|:(?!:)|%3[dD])[ \t]{0,3}")
 _ANY_VALUE = re.compile(_VALUE)
