@@ -70,6 +70,7 @@ class ClaudeTranscripts:
     """See `eventlog.importers.run.LineFormat`."""
 
     name = "claude"
+    apart = True
 
     def sources(self, path: Path) -> Iterator[Path]:
         """The transcripts in a folder (``~/.claude``, its ``projects``, or one of them)."""

@@ -56,6 +56,7 @@ class CodexRollouts:
     """See `eventlog.importers.run.LineFormat`."""
 
     name = "codex"
+    apart = True
 
     def __init__(self) -> None:
         self._lineage = Lineage()

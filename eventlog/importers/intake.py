@@ -46,6 +46,8 @@ BATCH_APPENDS = 4000
 INLINE_BYTES = 64 << 10
 """Content above this is kept as a blob beside the log."""
 Fate = Literal["understood", "raw"]
+Status = Literal["imported", "unchanged", "waiting", "failed"]
+"""Of a source, when an import is over."""
 
 
 def key_of(*native: object) -> str:
@@ -118,7 +120,7 @@ class Counts(msgspec.Struct):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-class _Part(msgspec.Struct):
+class Part(msgspec.Struct):
     """What one source adds to a batch."""
 
     stream: str
@@ -202,7 +204,7 @@ class Batch:
         self.blobs = blobs
         self.dry_run = dry_run
         self._projections = projections
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
         self._bytes = self._appends = 0
         self._sidechains: bool | None = None
         self._said: set[str] = set()
@@ -238,17 +240,22 @@ class Batch:
         """Whether what was added is worth a transaction."""
         return self._bytes >= BATCH_BYTES or self._appends >= BATCH_APPENDS
 
-    def add(self, part: _Part) -> None:
+    def add(self, part: Part) -> None:
         """A part that is complete, with its cursor."""
         self._parts.append(part)
 
-    def commit(self) -> None:
-        """Append what was added. Raises what the log raises; nothing is written then."""
+    def taken(self) -> list[Part]:
+        """What was added, which is not in the batch any more."""
         parts, self._parts = self._parts, []
         self._bytes = self._appends = 0
+        return parts
+
+    def commit(self) -> None:
+        """Append what was added. Raises what the log raises; nothing is written then."""
+        parts = self.taken()
         natives = [native for part in parts for native in part.natives]
         calls = _fullest(call for native in natives for call in native.calls)
-        prepared = [self._prepared(part) for part in parts]
+        prepared = [[one for made in self.each_prepared(part) for one in made] for part in parts]
         keys = list(dict.fromkeys([*(one[3] for ones in prepared for one in ones if one[3]), *calls]))
         self._look_for_sidechains(calls)
         if self.dry_run:
@@ -277,7 +284,7 @@ class Batch:
             self._projections.ensure(CALLS.name)
 
     def _foreseen(
-        self, parts: list[_Part], prepared: list[list[Prepared]], calls: dict[str, Call], known: set[str]
+        self, parts: list[Part], prepared: list[list[Prepared]], calls: dict[str, Call], known: set[str]
     ) -> list[Counts]:
         seen, counted = set(known), []
         for part, wanted in zip(parts, prepared, strict=True):
@@ -290,17 +297,18 @@ class Batch:
             counted.append(counts)
         return counted
 
-    def _prepared(self, part: _Part) -> list[Prepared]:
-        """What a part wants. A reader may ask for more of a record that it gave before, until the part is closed."""
-        asked: list[Prepared] = []
-        for native, made in zip(part.natives, part.prepared, strict=True):
-            asked += made
-            asked += [self.prepared(one) for one in native.wanted[len(made) :]]
-        return asked
+    def each_prepared(self, part: Part) -> list[list[Prepared]]:
+        """What each record of a part wants: until it is closed, a reader may ask for more of one it gave before."""
+        return [
+            made + [self.prepared(one) for one in native.wanted[len(made) :]]
+            if len(native.wanted) > len(made)
+            else made
+            for native, made in zip(part.natives, part.prepared, strict=True)
+        ]
 
     def prepared(self, wanted: Wanted) -> Prepared:
         """An append, checked and encoded; what is too large for an event is in a blob."""
-        at = _time(wanted.occurred_at)
+        at = time_of(wanted.occurred_at)
         # The stream of a run is not known before the transaction.
         stream = wanted.stream if isinstance(wanted.stream, str) else "run-0"
         try:
@@ -324,7 +332,7 @@ class Batch:
     def _write(
         self,
         tx: Tx,
-        parts: list[_Part],
+        parts: list[Part],
         prepared: list[list[Prepared]],
         calls: dict[str, Call],
         keys: list[str],
@@ -364,7 +372,7 @@ class Batch:
         self._versions = {**versions, **now}
         return counted
 
-    def _placed(self, tx: Tx, numbers: Numbers, part: _Part, new: list[Prepared]) -> list[Prepared]:
+    def _placed(self, tx: Tx, numbers: Numbers, part: Part, new: list[Prepared]) -> list[Prepared]:
         """New appends of a part with the streams they belong to, without those that only a fresh one should get."""
         if not any(one.fresh or not isinstance(one.stream, str) for native in part.natives for one in native.wanted):
             return new
@@ -384,7 +392,7 @@ class Batch:
 
     # forks
 
-    def _forked(self, tx: Tx, part: _Part, known: set[str], begun: dict[str, str]) -> list[Prepared]:
+    def _forked(self, tx: Tx, part: Part, known: set[str], begun: dict[str, str]) -> list[Prepared]:
         """Sessions that begin with messages of another: each is a fork of it, from the last message of both.
 
         ``begun``: the messages that are new with this batch, by their keys, and the streams that have them.
@@ -407,7 +415,7 @@ class Batch:
             if (last := copied.pop(stream, None)) and (event := self._fork(tx, stream, *last, begun)):
                 own_key = key_of("fork", stream)
                 if not tx.reader.known_keys([own_key]):
-                    made.append(self.log.prepare(stream, event, key=own_key, occurred_at=_time(at)))
+                    made.append(self.log.prepare(stream, event, key=own_key, occurred_at=time_of(at)))
         return made
 
     def _fork(self, tx: Tx, stream: str, key: str, message_id: str, begun: dict[str, str]) -> SessionLinked | None:
@@ -431,7 +439,7 @@ class Batch:
                 asked = self._amended(tx, call, retracted)
             else:
                 asked = [(call.stream, call.event, key)]
-            at = _time(call.occurred_at)
+            at = time_of(call.occurred_at)
             made[key] = [self.log.prepare(stream, event, key=own, occurred_at=at) for stream, event, own in asked]
         return made
 
@@ -488,11 +496,11 @@ class Batch:
 class Intake:
     """One source on its way into the log: what importers speak to. ``scanning``: it is read as a whole each time."""
 
-    def __init__(self, batch: Batch, source_id: str, *, scanning: bool = False) -> None:
+    def __init__(self, batch: Batch, source_id: str, *, scanning: bool = False, total: Counts | None = None) -> None:
         self.batch = batch
         self.stream = f"import-{source_id}"
         self.masker = Masker()
-        self.total = Counts()
+        self.total = Counts() if total is None else total
         self.opening: list[Event] = []
         """What is to be said of the source with the first batch."""
         self.unreadable = 0
@@ -501,12 +509,12 @@ class Intake:
         """Why not, of the last of them."""
         self.known_bad: dict[tuple[int, str], int] = {}
         """What could not be read when the source was scanned last: offset and hash, and its length."""
-        self._scanning = scanning
+        self.scanning = scanning
         self._part = self._new_part()
         self._secrets_before = self.masker.count
 
-    def _new_part(self) -> _Part:
-        return _Part(self.stream, self._scanning, self.total)
+    def _new_part(self) -> Part:
+        return Part(self.stream, self.scanning, self.total)
 
     # what importers say
 
@@ -648,5 +656,6 @@ def _fullest(calls: Iterable[Call]) -> dict[str, Call]:
     return best
 
 
-def _time(at: int | None) -> int | None:
+def time_of(at: int | None) -> int | None:
+    """A time, if it can be stored."""
     return at if at is None or 0 <= at < 2**53 else None

@@ -11,10 +11,10 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -23,12 +23,14 @@ from eventlog.errors import InvalidEvent, InvalidInput, InvalidName, NotFound
 from eventlog.events.agents import MessageAdded
 from eventlog.events.imports import SourceOpened, SourceRestarted
 from eventlog.events.sessions import SessionRewound
+from eventlog.importers import apart
 from eventlog.importers.formats import format_of
-from eventlog.importers.intake import Batch, Counts, Cursor, Intake, Native, Wanted, key_of
+from eventlog.importers.intake import Batch, Counts, Cursor, Intake, Native, Status, Wanted, key_of
 from eventlog.importers.pieces import MAX_LINE_BYTES, Piece, pieces
 from eventlog.log import EventLog
 from eventlog.projection.fold import no_collection
 from eventlog.projection.manager import Projections
+from eventlog.redaction import PATTERNS
 from eventlog.store.base import Filter, Progress, Reader
 from projections.imports import ImportSource, Quarantined
 from projections.imports import projections as _imports
@@ -42,7 +44,6 @@ EDGE = 4096
 SQLITE = b"SQLite format 3\0"
 _UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, ArithmeticError)
 """What a reader raises where a record is not as such records are."""
-Status = Literal["imported", "unchanged", "waiting", "failed"]
 
 
 class LineReader(Protocol):
@@ -151,7 +152,7 @@ def import_paths(
     """
     started = time.monotonic()
     projections.require(IMPORTS.name)
-    files = _in_order(form, paths)
+    files = in_order(form, paths)
     if not files:
         places = ", ".join(_text(Path(path)) for path in paths)
         raise NotFound(f"there is nothing that {form.name} would have written at or below {places}")
@@ -161,20 +162,22 @@ def import_paths(
     if hasattr(form, "begin"):
         # Nothing was written there yet, so there is nothing to tell.
         files = [path for path in files if _size(path) or source_id(form.name, path) in rows]
-    sizes = [_size(path) for path in files]
     imports = [
-        _Importing(log, projections, form, path, batch, options, rows.get(source_id(form.name, path))) for path in files
+        Importing(log, projections, form, path, batch, options, rows.get(source_id(form.name, path))) for path in files
     ]
+    sizes = [_size(path) for path in files]
+    told = _Told(progress, sizes, form.name)
     with no_collection():
-        done = 0
-        for importing, size in zip(imports, sizes, strict=True):
-            tell = None if progress is None else _teller(progress, done, sum(sizes), form.name)
-            importing.run(tell)
-            done += size
-            if batch.full or importing.failure is not None:
-                batch.commit()
-            if tell is not None:
-                tell(size)
+        if not options.dry_run and apart.pays(
+            log, form, [(size, one.row) for size, one in zip(sizes, imports, strict=True)]
+        ):
+            _run_apart(projections, batch, imports, paths, data_dir, told)
+        for number, importing in enumerate(imports):
+            if not importing.over:
+                importing.run(lambda offset, number=number: told(number, offset))  # type: ignore[misc]
+                if batch.full or importing.failure is not None:
+                    batch.commit()
+                told(number, sizes[number])
         batch.commit()
     report, total = [one.report() for one in imports], Counts()
     for source in report:
@@ -211,7 +214,7 @@ def retry(
     wanted = list(known.values())
     imports = []
     for number, row in enumerate(wanted):
-        importing = _Importing(log, projections, format_of(row.kind), Path(row.path), batch, options, row)
+        importing = Importing(log, projections, format_of(row.kind), Path(row.path), batch, options, row)
         importing.again()
         imports.append(importing)
         batch.commit()
@@ -233,7 +236,7 @@ def _known(reader: Reader, batch: Batch, ids: Sequence[str]) -> dict[str, Import
     return {one: found[one,] for one in ids if (one,) in found}
 
 
-def _in_order(form: LineFormat | TableFormat, paths: Sequence[Path]) -> list[Path]:
+def in_order(form: LineFormat | TableFormat, paths: Sequence[Path]) -> list[Path]:
     """The sources, the oldest first: a session is there before those that were forked from it. A format whose files
     belong together has an ``order`` of its own.
     """
@@ -265,8 +268,58 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _teller(progress: Progress, before: int, total: int, name: str) -> Callable[[int], None]:
-    return lambda done: progress(before + done, total, f"importing {name}")
+class _Told:
+    """Tells how much of all sources is done, when so much of one is."""
+
+    def __init__(self, progress: Progress | None, sizes: Sequence[int], name: str) -> None:
+        self._progress = progress
+        self._before = [0, *accumulate(sizes)]
+        self._label = f"importing {name}"
+
+    def __call__(self, source: int, offset: int) -> None:
+        if self._progress is not None:
+            self._progress(self._before[source] + offset, self._before[-1], self._label)
+
+
+def _run_apart(
+    projections: Projections,
+    batch: Batch,
+    imports: Sequence[Importing],
+    paths: Sequence[Path],
+    data_dir: Path | None,
+    told: _Told,
+) -> None:
+    """Append what a child reads. What it did not come to, whatever the reason, is left to be run here."""
+    one = imports[0]
+    task = apart.Task(
+        kind=one.form.name,
+        paths=[os.fsdecode(path) for path in paths],
+        files=[(os.fsdecode(each.path), each.row) for each in imports],
+        data_dir=None if data_dir is None else os.fsdecode(data_dir),
+        strict=one.options.strict,
+        max_line_bytes=one.options.max_line_bytes,
+        patterns=PATTERNS,
+    )
+    received = apart.Received(one.log.codec)
+    with apart.reading(task) as messages:
+        for sent in messages:
+            for part in sent.parts:
+                intake = imports[part.source].intake
+                batch.add(received.part(part, intake.stream, intake.total))
+            batch.commit()
+            for end in sent.ended:
+                imports[end.source].end(end)
+                told(end.source, end.size)
+            if sent.parts and not imports[sent.parts[-1].source].over:
+                told(sent.parts[-1].source, sent.parts[-1].cursor.offset)
+            if sent.last:
+                return
+    projections.require(IMPORTS.name)
+    left = [each for each in imports if not each.over]
+    with one.log.reader() as reader:
+        rows = _known(reader, batch, [each.id for each in left])
+    for each in left:
+        each.go_on(rows.get(each.id))
 
 
 def source_id(kind: str, path: Path) -> str:
@@ -274,13 +327,13 @@ def source_id(kind: str, path: Path) -> str:
     return sha256(f"{kind}\0{path}".encode("utf-8", "replace")).hexdigest()[:16]
 
 
-class _Importing:
-    """One source on its way in."""
+class Importing:
+    """One source on its way in. ``projections`` are None in a process that has none: nothing is quarantined there."""
 
     def __init__(
         self,
         log: EventLog,
-        projections: Projections,
+        projections: Projections | None,
         form: LineFormat | TableFormat,
         path: Path,
         batch: Batch,
@@ -298,6 +351,7 @@ class _Importing:
         self.offset = 0
         self.size = 0
         self.waiting = False
+        self.over = False
         self._heads: dict[str, str | None] | None = None
         """Of sessions the message after which they go on, while what was quarantined is read again."""
 
@@ -313,6 +367,17 @@ class _Importing:
         except (OSError, SourceFailed) as error:
             self.status, self.failure = "failed", _said(error)
             self.intake.batch.ask_again()
+        self.over = True
+
+    def end(self, told: apart.Ended) -> None:
+        """It was read elsewhere, and is in the log."""
+        self.status, self.failure, self.size, self.offset = told.status, told.failure, told.size, told.offset
+        self.waiting, self.intake.unreadable, self.over = told.waiting, told.unreadable, True
+
+    def go_on(self, row: ImportSource | None) -> None:
+        """What was read of it elsewhere is in the log, as this row says; nothing else of it."""
+        self.row = row
+        self.intake = Intake(self.intake.batch, self.id, scanning=self.intake.scanning, total=self.intake.total)
 
     def again(self) -> None:
         """Read what was quarantined of it again."""
@@ -367,6 +432,8 @@ class _Importing:
         self.intake.opening.append(SourceRestarted(reason=reason))
 
     def _open_quarantine(self) -> list[Quarantined]:
+        if self.projections is None:
+            return []
         self.projections.ensure(QUARANTINE.name)
         with self.log.reader() as reader:
             rows = reader.select(QUARANTINE.table, [Filter("stream", "=", self.intake.stream)])
@@ -471,7 +538,7 @@ class _Importing:
         return native._replace(wanted=wanted)
 
     def _head(self, stream: str, heads: dict[str, str | None]) -> str | None:
-        if stream not in heads:
+        if stream not in heads and self.projections is not None:
             self.projections.ensure(SESSIONS.name)
             key = (stream.partition("-")[2],)
             with self.log.reader() as reader:

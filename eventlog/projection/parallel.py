@@ -7,10 +7,8 @@ to be dropped, and a fold in one process tells what failed, and where.
 
 from __future__ import annotations
 
-import os
 import selectors
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -18,6 +16,9 @@ import msgspec
 
 from eventlog.codec import to_json
 from eventlog.log import EventLog
+from eventlog.projection.children import can_start as _can_start
+from eventlog.projection.children import cores as _cores
+from eventlog.projection.children import start
 from eventlog.projection.discovery import installed
 from eventlog.projection.kinds import Group
 
@@ -51,15 +52,6 @@ def _types(groups: Sequence[Group]) -> list[type]:
     return [cls for group in groups for cls in group.root.types]
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _can_start() -> bool:
-    """Whether ``sys.executable`` is an interpreter: in a frozen program, or inside another one, it is not."""
-    return "python" in os.path.basename(sys.executable or "") and not hasattr(sys, "frozen")
-
-
 def fold(task: Task, parts: int, progress: Callable[[int], None] | None) -> bool:
     """Fold up to ``task.to`` into empty tables; False: something failed, and what they hold is to be dropped.
 
@@ -82,19 +74,7 @@ def fold(task: Task, parts: int, progress: Callable[[int], None] | None) -> bool
 
 
 def _start() -> subprocess.Popen[bytes]:
-    # The same modules from the same places, and not from the folder this happens to run in. In a session of its own,
-    # because Ctrl-C is for the parent alone, which ends its children, and because Linux shares its processors out by
-    # sessions, so that on a busy machine two children in one would be no faster than one.
-    places = [os.path.abspath(place) for place in sys.path]
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "eventlog.projection.part"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
-        bufsize=0,
-        start_new_session=True,
-    )
+    return start("eventlog.projection.part")
 
 
 def _tell(child: subprocess.Popen[bytes], task: Task) -> None:

@@ -6,7 +6,6 @@ position only when all is written. It leaves at once when its stdin closes: then
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from contextlib import closing
@@ -14,6 +13,7 @@ from contextlib import closing
 import msgspec
 
 from eventlog.codec import Codec
+from eventlog.projection.children import leave_with_the_parent
 from eventlog.projection.discovery import installed
 from eventlog.projection.fold import Folder
 from eventlog.projection.kinds import groups_of
@@ -27,7 +27,7 @@ def main() -> None:
     """Do what stdin says. Whatever is raised ends in an exit status other than 0."""
     sys.stdout, out = sys.stderr, sys.stdout  # a projection's module may print
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
-    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    threading.Thread(target=leave_with_the_parent, daemon=True).start()
     groups = groups_of(installed())
     codec = Codec(cls for group in groups.values() for cls in group.root.types)
     shadows = [groups[name].shadow(task.suffix) for name in task.groups]
@@ -55,12 +55,6 @@ def _open(url: str) -> Store:
     if place.path is None:
         raise ValueError(f"{place} is no log that processes share")
     return open_store(place.path, writable=True, create=False)
-
-
-def _leave_with_the_parent() -> None:
-    while os.read(0, 1):
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

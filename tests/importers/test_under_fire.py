@@ -27,6 +27,8 @@ IMPORT = (
     "    report = log.import_from('claude', sys.argv[2])\n"
     "    print(report.total.events, report.partial, flush=True)\n"
 )
+APART = "from eventlog.importers import apart\napart.MIN_BYTES, apart.cores = 1, lambda: 2\n"
+"""Any import in two processes."""
 
 
 def conversation(first: int, turns: int, session: str) -> bytes:
@@ -59,13 +61,13 @@ def corpus(folder: Path, files: int, turns: int) -> int:
     return files * turns * 3
 
 
-def start(log: Path, source: Path, *, limit: int | None = None) -> subprocess.Popen[str]:
+def start(log: Path, source: Path, *, limit: int | None = None, before: str = "") -> subprocess.Popen[str]:
     def starve() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, resource.RLIM_INFINITY))
 
     return subprocess.Popen(
-        [sys.executable, "-c", IMPORT, str(log), str(source)],
+        [sys.executable, "-c", before + IMPORT, str(log), str(source)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -88,14 +90,14 @@ def assert_complete(log: Log, messages: int) -> None:
     assert log.projections.verify() == []
 
 
-def kill_again_and_again(tmp_path: Path, kills: int, files: int, turns: int) -> None:
+def kill_again_and_again(tmp_path: Path, kills: int, files: int, turns: int, before: str = "") -> None:
     messages = corpus(tmp_path / "source", files, turns)
     path = tmp_path / "log.db"
     dice = random.Random(7)
     killed = 0
     while killed < kills:
-        process = start(path, tmp_path / "source")
-        deadline = time.monotonic() + 0.35 + dice.random() * 0.9
+        process = start(path, tmp_path / "source", before=before)
+        deadline = time.monotonic() + 0.35 + 0.4 * bool(before) + dice.random() * 0.9
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         if process.poll() is None:
@@ -104,7 +106,7 @@ def kill_again_and_again(tmp_path: Path, kills: int, files: int, turns: int) -> 
         process.communicate()
         if process.returncode == 0:
             path.unlink(missing_ok=True)
-    process = start(path, tmp_path / "source")
+    process = start(path, tmp_path / "source", before=before)
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
     with eventlog.open(path) as log:
@@ -114,14 +116,17 @@ def kill_again_and_again(tmp_path: Path, kills: int, files: int, turns: int) -> 
         assert log.head() == head
 
 
-def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
-    kill_again_and_again(tmp_path, kills=2, files=8, turns=120)
+@pytest.mark.parametrize("before", ["", APART], ids=["alone", "apart"])
+def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path, before: str) -> None:
+    kill_again_and_again(tmp_path, kills=2, files=8, turns=120, before=before)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_imports_are_killed_many_times(tmp_path: Path) -> None:
-    kill_again_and_again(tmp_path, kills=int(os.environ.get("EVENTLOG_LONG_KILLS", "12")), files=20, turns=400)
+@pytest.mark.parametrize("before", ["", APART], ids=["alone", "apart"])
+def test_imports_are_killed_many_times(tmp_path: Path, before: str) -> None:
+    kills = int(os.environ.get("EVENTLOG_LONG_KILLS", "12"))
+    kill_again_and_again(tmp_path, kills=kills, files=20, turns=400, before=before)
 
 
 def test_a_disk_that_is_full_is_told_and_the_rest_follows_when_there_is_space(tmp_path: Path) -> None:
