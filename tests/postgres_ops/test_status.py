@@ -36,6 +36,13 @@ def plain(place: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+def set_fsync(place: str, value: str) -> None:
+    """Of the whole server."""
+    with psycopg.connect(place, autocommit=True) as connection:
+        connection.execute(f"ALTER SYSTEM SET fsync = {value}".encode())
+        connection.execute("SELECT pg_reload_conf()")
+
+
 @pytest.mark.feature("S4-9")
 def test_every_field_is_told(database: str) -> None:
     found = run_json(database, "db", "status")
@@ -161,9 +168,17 @@ def test_the_lag_of_each_projection_is_told(database: str) -> None:
 
 
 def test_settings_with_which_a_crash_loses_events_are_warned_of(database: str) -> None:
-    assert run_json(database, "db", "status")["advice"] is None
+    def advice_is(told: str | None) -> bool:
+        return bool(run_json(database, "db", "status")["advice"] == told)
+
+    (as_it_was,) = execute(database, "SHOW fsync")[0]
+    set_fsync(database, "off")
+    eventually(lambda: advice_is("a crash can lose acknowledged events: fsync is off"))
+    set_fsync(database, "on")
+    eventually(lambda: advice_is(None))
     advice = run_json(f"{database}&options=-csynchronous_commit%3Doff", "db", "status")["advice"]
     assert advice == "a crash can lose acknowledged events: synchronous_commit is off"
+    set_fsync(database, as_it_was)
 
 
 # check
