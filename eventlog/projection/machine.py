@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -11,7 +11,7 @@ from eventlog.clock import now_us
 from eventlog.codec import Codec
 from eventlog.projection.fold import Failure, Item, Plan, apply, decode, plan
 from eventlog.projection.kinds import Entity, Group, Projection, Rollup, in_table
-from eventlog.store.base import Reader, Selection, Writer
+from eventlog.store.base import Reader, Selection, Values, Writer
 
 INLINE_LAG = 2000
 """How far behind an inline projection may be for an append to bring it along by itself."""
@@ -52,8 +52,12 @@ class Checkpoint(msgspec.Struct):
 
 def checkpoints(reader: Reader, head: int | None = None, names: Sequence[str] | None = None) -> dict[str, Checkpoint]:
     """The stored checkpoints by name, all or some; ``head`` where it is known already."""
+    return _read(reader, reader.checkpoints(names), head)
+
+
+def _read(reader: Reader, rows: Sequence[Values], head: int | None) -> dict[str, Checkpoint]:
     stored = {}
-    for row in reader.checkpoints(names):
+    for row in rows:
         cells = list(row)
         attached = cells[4] is None
         if attached:
@@ -97,12 +101,22 @@ class _Moving:
 class _Lazy:
     """A group that follows in bigger steps. ``waiting``: how many events it may have to catch up with."""
 
-    __slots__ = ("group", "tags", "waiting")
+    __slots__ = ("group", "position", "tags", "waiting")
 
-    def __init__(self, group: Group, waiting: int) -> None:
+    def __init__(self, group: Group, position: int) -> None:
         self.group = group
+        self.position = position
         self.tags = frozenset(group.tags)
-        self.waiting = waiting
+        self.waiting = 0
+
+
+class _Sorted(NamedTuple):
+    """What the stored checkpoints say of the groups: which move, by tag and by the name of their root, and the lazy."""
+
+    rows: list[Values]
+    active: dict[str, list[_Moving]]
+    roots: dict[str, _Moving]
+    lazy: list[_Lazy]
 
 
 class Inline:
@@ -112,17 +126,16 @@ class Inline:
         self._groups = tuple(groups)
         self._codec = codec
         self.tags = frozenset(tag for group in self._groups for tag in group.tags)
-        self._active: dict[str, list[_Moving]] | None = None
-        self._roots: dict[str, _Moving] = {}
-        self._lazy: list[_Lazy] = []
+        self._sorted: _Sorted | None = None
+        self._last: _Sorted | None = None
 
     def forget(self) -> None:
-        self._active = None
-        self._roots = {}
-        self._lazy = []
+        self._sorted = None
 
     def forget_streams(self, streams: Collection[str]) -> None:
-        for one in {one for ones in (self._active or {}).values() for one in ones}:
+        if self._sorted is None:
+            return
+        for one in self._sorted.roots.values():
             root = one.group.root
             if isinstance(root, Entity) and root.part is None:
                 for stream in streams:
@@ -130,11 +143,12 @@ class Inline:
             elif isinstance(root, Entity):
                 for thing in [thing for thing in one.known if thing[0] in streams]:
                     del one.known[thing]
-        for lazy in self._lazy:
+        for lazy in self._sorted.lazy:
             lazy.waiting = max(lazy.waiting, 1)
 
     def apply(self, writer: Writer, items: list[Item], old: int, new: int, careful: bool) -> None:
-        active = self._load(writer, old) if self._active is None else self._active
+        found = self._load(writer, old) if self._sorted is None else self._sorted
+        active = found.active
         work: dict[_Moving, list[Item]] = {}
         for item in items:
             for one in active.get(item[0].type, ()):
@@ -155,7 +169,7 @@ class Inline:
                 # What the append's other records did to this group stays, up to the failure; the others go on.
                 save(writer, group, rollups, checkpoints(writer, old), new, made)
                 self.forget()
-        for lazy in self._lazy:
+        for lazy in found.lazy:
             self._apply_lazily(writer, lazy, [item for item in items if item[0].type in lazy.tags], old, new)
 
     def _apply_lazily(self, writer: Writer, lazy: _Lazy, mine: list[Item], old: int, new: int) -> None:
@@ -183,13 +197,12 @@ class Inline:
 
     def moving(self, writer: Writer, head: int) -> Collection[str]:
         """The groups that move with every append, so that their tables are at the head, which is here."""
-        if self._active is None:
-            self._load(writer, head)
-        return self._roots.keys()
+        found = self._load(writer, head) if self._sorted is None else self._sorted
+        return found.roots.keys()
 
     def row(self, writer: Writer, root: Entity[Any], key: Any) -> Any:
         """A row of an entity by its key, as it stands in its table; None when there is none."""
-        one = self._roots.get(root.name)
+        one = None if self._sorted is None else self._sorted.roots.get(root.name)
         if one is None:
             return writer.load(root.table, [root.row_key(key)]).get(root.row_key(key))
         if key not in one.known:
@@ -201,18 +214,33 @@ class Inline:
 
     def learn(self, name: str, rows: Mapping[Any, Any]) -> None:
         """Remember rows of an entity that were just read."""
-        if name in self._roots:
-            self._roots[name].known.update(rows)
+        if self._sorted is not None and name in self._sorted.roots:
+            self._sorted.roots[name].known.update(rows)
 
-    def _load(self, writer: Writer, head: int) -> dict[str, list[_Moving]]:
-        """Find the groups that can move with every append, bring them to the head, detach all others."""
-        stored = checkpoints(writer, head)
+    def _load(self, writer: Writer, head: int) -> _Sorted:
+        """Find the groups that can move with every append, bring them to the head, detach all others.
+
+        Where others only appended the checkpoints are what they were, and so is what they say: no row is left of what
+        was remembered, and that is all. Whoever moves tables otherwise leaves another checkpoint.
+        """
+        rows = writer.checkpoints()
+        if self._last is None or self._last.rows != rows:
+            self._last = self._sort(writer, rows, head)
+        for one in self._last.roots.values():
+            one.known.clear()
+        for lazy in self._last.lazy:
+            lazy.waiting = head - lazy.position
+        self._sorted = self._last
+        return self._sorted
+
+    def _sort(self, writer: Writer, rows: list[Values], head: int) -> _Sorted:
+        stored = _read(writer, rows, head)
         active: dict[str, list[_Moving]] = {}
+        lazy: list[_Lazy] = []
         attached: set[str] = set()
-        self._lazy = []
         for group in self._groups:
             if group.root.lazy and usable(group, stored):
-                self._lazy.append(_Lazy(group, head - stored[group.root.name].position))
+                lazy.append(_Lazy(group, stored[group.root.name].position))
                 continue
             if not usable(group, stored) or head - stored[group.root.name].position > INLINE_LAG:
                 continue
@@ -227,9 +255,8 @@ class Inline:
                 checkpoint.attached = checkpoint.name in attached
                 checkpoint.updated_at = now_us()
                 writer.save_checkpoint(checkpoint.values())
-        self._active = active
-        self._roots = {one.group.root.name: one for ones in active.values() for one in ones}
-        return active
+        roots = {one.group.root.name: one for ones in active.values() for one in ones}
+        return _Sorted([checkpoint.values() for checkpoint in stored.values()], active, roots, lazy)
 
 
 def save(
