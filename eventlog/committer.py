@@ -239,9 +239,10 @@ class Transaction:
     def _look_up(self, streams: set[str]) -> None:
         """Learn the versions of streams, all at once."""
         self._make_room()
-        unknown = streams - self._versions.keys()
+        versions = self._versions
+        unknown = [stream for stream in streams if stream not in versions]  # a difference would walk over all known
         if len(unknown) > 1:
-            self._versions.update(self.writer.stream_versions(list(unknown)))
+            versions.update(self.writer.stream_versions(unknown))
 
     def _make_room(self) -> None:
         """Forget the versions of streams when there are many, but not what this transaction is still to write."""

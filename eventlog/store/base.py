@@ -247,6 +247,7 @@ class Table:
         facets, time = (words.facets, words.time) if words is not None else ((), None)
         self._facets = tuple((name, self.names.index(name)) for name in facets)
         self._time = None if time is None else self.names.index(time)
+        self.nullables = sum(column.nullable for column in self.columns)
         self.key_indexes = tuple(self.names.index(name) for name in self.key)
         self._loaders = tuple(
             (index, bool if column.kind == "bool" else _json_loader(hints[column.name]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import compress, islice
 from typing import Any, Protocol
 
 from eventlog.store.base import (
@@ -372,6 +372,12 @@ def load_sql(table: Table, count: int, join: str) -> str:
 def insert_sql(table: Table, places: str = "") -> str:
     """One row, or as many as ``places`` has."""
     return f"INSERT INTO {quoted(table.name)} ({names(table)}) VALUES {places or f'({marks(len(table.columns))})'}"
+
+
+def insert_filled_sql(table: Table, filled: Sequence[bool]) -> str:
+    """One row, given some of its columns; the others are NULL."""
+    given = [quoted(name) for name in compress(table.names, filled)]
+    return f"INSERT INTO {quoted(table.name)} ({', '.join(given)}) VALUES ({marks(len(given))})"
 
 
 @lru_cache(maxsize=512)

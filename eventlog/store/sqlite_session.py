@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import groupby
+from itertools import compress, groupby, repeat
+from operator import is_not
 from typing import Any
 
 from eventlog.codec import to_json
@@ -17,6 +18,7 @@ from eventlog.store.sql import (
     STREAM_VERSION,
     SqlReader,
     SqlWriter,
+    insert_filled_sql,
     marks,
     names,
     quoted,
@@ -26,7 +28,10 @@ from eventlog.store.sql import (
 from eventlog.store.words import spaced
 
 _STREAM_VERSIONS = f"SELECT value, coalesce(({STREAM_VERSION.replace('?', 'value')}), 0) FROM json_each(?)"
-# Binding a NULL costs four times what binding a number does, so records without optional columns leave them out.
+# Binding a NULL costs four times what binding a number does, so records without optional columns leave them out, and
+# so do the rows of tables with many columns that may be NULL: of each the first few combinations of those that are not.
+_MANY_NULLABLE = 5
+_MOST_FILLED = 8
 _PLAIN = ("position", "stream", "version", "type", "schema", "occurred_at", "recorded_at", "data", "hash")
 _INSERT_PLAIN = f"INSERT INTO events ({', '.join(_PLAIN)}) VALUES ({', '.join('?' * len(_PLAIN))})"
 _KEYED = (*_PLAIN[:7], "key", *_PLAIN[7:])
@@ -132,6 +137,7 @@ class WriteSession(Session, SqlWriter):
         super().__init__(connection)
         self.executemany = connection.executemany
         self.changed = True
+        self._filled: dict[str, dict[tuple[bool, ...], str]] = {}
 
     def refuses(self, error: Exception) -> bool:
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)):
@@ -188,7 +194,18 @@ class WriteSession(Session, SqlWriter):
             if rows and self.keeps_words:
                 self._insert_words(table, rows)
             rows = [row[:-1] for row in rows]
-        super().insert(table, rows)
+        if table.nullables < _MANY_NULLABLE:
+            super().insert(table, rows)
+            return
+        known = self._filled.setdefault(table.name, {})
+        for filled, alike in groupby(rows, _filled):
+            sql = known.get(filled)
+            if sql is None:
+                if len(known) == _MOST_FILLED:
+                    super().insert(table, list(alike))
+                    continue
+                sql = known[filled] = insert_filled_sql(table, filled)
+            self.executemany(sql, [tuple(compress(row, filled)) for row in alike])
 
     def _insert_words(self, table: Table, rows: Sequence[Values]) -> None:
         """Words of rows that have none yet: what was rolled back left them here, and they are the same again.
@@ -327,6 +344,11 @@ class BuildSession(_PrivateSession):
 def _late(index: str) -> str:
     """The words that are not in an index yet; ``index`` is quoted."""
     return f'{index[:-1]}_late"'
+
+
+def _filled(row: Values) -> tuple[bool, ...]:
+    """Which columns have something."""
+    return tuple(map(is_not, row, repeat(None)))
 
 
 def _is_plain(row: RecordRow) -> bool:
