@@ -22,7 +22,7 @@ WANTED = {
     "recursive_triggers": 1,
     "trusted_schema": 0,
     "cell_size_check": 1,
-    "wal_autocheckpoint": 4000,
+    "wal_autocheckpoint": 1000,
     "journal_size_limit": 67_108_864,
 }
 
