@@ -156,6 +156,10 @@ class _Reader(ABC):
         """How far it was read."""
         return {"read": self._read}
 
+    def look(self, value: dict[str, Any], piece: Piece) -> None:
+        """See `LineReader.look`."""
+        self._intake.masker.look(piece.line)
+
     def take(self, value: dict[str, Any], piece: Piece) -> Native:
         """What a record asks for."""
         self._read = max(self._read, piece.offset + piece.length)

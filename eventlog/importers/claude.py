@@ -99,6 +99,17 @@ class ClaudeReader:
         """What the next import has to know to go on: what was told of each session last."""
         return {"contexts": dict(list(self._contexts.items())[-20:])}
 
+    def look(self, value: dict[str, Any], piece: Piece) -> None:
+        """Of a message its ids, times and numbers are not masked, and are half of it: see `LineReader.look`."""
+        masker, message = self._intake.masker, value.get("message")
+        if not isinstance(message, dict) or _kind(value, message) not in ("user", "assistant"):
+            masker.look(piece.line)
+            return
+        said = {name: item for name, item in value.items() if name not in _TOLD}
+        said["message"] = {name: item for name, item in message.items() if name not in _TOLD_OF_MESSAGE}
+        said["said"] = (message.get("content"), value.get("toolUseResult"))
+        masker.look(to_json(said), whole=True)
+
     def take(self, value: dict[str, Any], piece: Piece) -> Native:
         """What a record asks for. Raises KeyError, TypeError or ValueError where it is not as such records are."""
         self._before = []
@@ -111,10 +122,8 @@ class ClaudeReader:
 
     def _taken(self, value: dict[str, Any], piece: Piece) -> Native:
         at = iso_time(value.get("timestamp"))
-        kind = value.get("type")
         message = value.get("message")
-        if kind is None and isinstance(message, dict):
-            kind = message.get("role")
+        kind = _kind(value, message)
         uuid = value.get("uuid")
         own = key_of("claude", "record", uuid, value.get("timestamp")) if uuid else self._content_key(value, piece)
         size = piece.length - piece.blank
@@ -426,6 +435,11 @@ class ClaudeReader:
         wanted = [*before, Wanted(session, [message], own, at or self._mtime)]
         fate = "understood" if queued else "raw"
         return Native(piece.offset, size, wanted, (), fate, piece.blank, str(uuid))  # type: ignore[arg-type]
+
+
+def _kind(value: dict[str, Any], message: Any) -> Any:
+    kind = value.get("type")
+    return message.get("role") if kind is None and isinstance(message, dict) else kind
 
 
 def usage_of(given: dict[str, Any]) -> Usage:

@@ -8,32 +8,14 @@ text has one of the plainer names.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from eventlog.codec import to_json
+from eventlog.importers.tokens import holds_token, one_of
 from eventlog.redaction import LONG, PATTERNS, redact, redact_argv
 from eventlog.redaction.fields import holds_secrets, paired, says_secret
-from eventlog.redaction.named import MASK, WORDS, redact_named_values
+from eventlog.redaction.named import HINTS, MASK, WORDS, redact_named_values
 
-_VENDORS = (
-    "AKIA", "ASIA", "ABIA", "ACCA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat", "gldt", "glrt",
-    "glcbt", "glptt", "glft", "glimt", "glagent", "glsoat", "gloas", "glsa", "xox", "xapp-", "AIza", "ya29.", "GOCSPX-",
-    "sk-", "gsk_", "xai-", "pplx-", "hf_", "r8_", "sk_live_", "rk_live_", "pk_live_", "sk_test_", "rk_test_",
-    "pk_test_", "whsec_", "npm_", "pypi-", "dckr_pat_", "SG.", "SK", "key-", "doo_v1_", "dop_v1_", "dor_v1_", "hvs.",
-    "hvb.", "hvr.", "dapi", "tskey-", "sbp_", "shpat_", "shpca_", "shppa_", "shpss_", "NRAK-", "lin_api_", "ntn_",
-    "secret_", "PMAK-", "ATATT", "ATCTT", "CFPAT-", "figd_", "sntrys_", "AGE-SECRET-KEY-", "eyJ",
-)  # fmt: skip
-"""How the tokens begin that vendors hand out: a word of a text begins so, or it holds none."""
-_STARTS = tuple(vendor.encode() for vendor in _VENDORS)
-_HEADS = frozenset(start[:2] for start in _STARTS)
-_LEAST = 12
-_INSIDE = re.compile(rb"[-_.](?:%s)" % b"|".join(map(re.escape, _STARTS)))
-"""A token behind something that hangs on it: ``x-ghp_…``."""
-_LONG, _UUID = 20, 36
-_WORDS = bytes(byte if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"_-.") else 32 for byte in range(256))
-_PARTS = bytes(32 if byte in b"_-." else byte for byte in _WORDS)
-_ESCAPE = re.compile(rb"\\(?:[nrtbf]|u[0-9a-fA-F]{4})")
 _COVERED = {
     "eyj": (),
     "password": ("login ",),
@@ -57,11 +39,12 @@ _NAMED = (
 """Where a text gives a value to a name that is a secret's, one of these is."""
 _FLAT = 200
 """What has more in it is looked through, where it may turn out to be nested too deeply."""
-_NAMES = re.compile(rb"(?:%s)(?![a-z])" % WORDS.encode())
-_NOT_CLEAN = (
-    b'"-',  # it may be an option, and what follows it a secret
-    b"\xe2\x84\xaa", b"\xc4\xb0",  # in lower case these two are letters of ASCII
-)  # fmt: skip
+_WORDS_IN_TEXT = re.compile(f"(?:{WORDS})(?![a-z])")
+_NAMES = re.compile(_WORDS_IN_TEXT.pattern.encode())
+_NAME = re.compile(one_of([hint.encode() for hint in HINTS]))
+"""One of these is in every name, and where it is not, no other name has to be looked for."""
+_KELVIN, _DOTTED = "\u212a".encode(), "\u0130".encode()
+"""In lower case these two are letters of ASCII."""
 
 
 class Masker:
@@ -75,36 +58,49 @@ class Masker:
         for hint in hints:
             gates.setdefault(next((gate for gate in _GATES if gate in hint), hint), []).append(hint)
         self._gates = tuple(gates.items())
-        self._suspicious = True
+        self._gates_unnamed = tuple(gate for gate in gates.items() if not _NAME.search(gate[0]))
+        self._suspicious = self._names = True
 
-    def look(self, record: bytes) -> None:
-        """What the next texts stand in, as JSON: where nothing in it could be a secret, nothing in them is."""
-        self._suspicious = self._may_hold_one(record)
+    def look(self, record: bytes, *, whole: bool = False) -> None:
+        """What the next texts stand in, as JSON: where nothing in it could be a secret, nothing in them is.
 
-    def _may_hold_one(self, record: bytes) -> bool:
+        ``whole``: nothing is masked before the next look but what it has, fields by their names and all.
+        """
         lowered = record.lower()
-        for gate, hints in self._gates:  # not any(): this is asked of every record, and a generator costs more
+        named = _NAME.search(lowered) is not None
+        self._suspicious = self._may_hold_one(record, lowered, named)
+        self._names = not whole or self._suspicious or _may_name_one(record, lowered, named)
+
+    def _may_hold_one(self, record: bytes, lowered: bytes, named: bool) -> bool:
+        # Not any(): this is asked of every record, and a generator costs more than what it asks.
+        for gate, hints in self._gates if named else self._gates_unnamed:
             if gate in lowered and any(hint in lowered for hint in hints):
                 return True
-        return b":AA" in record or (b"://" in lowered and b"@" in lowered) or _holds_token(record)
+        return (b"@" in lowered and b"://" in lowered) or b":AA" in record or holds_token(record)
 
     def json(self, value: Any) -> bytes:
         """A value as JSON, masked. What has nothing in it that could be a secret is not looked through text by text."""
         data = to_json(value)
-        if self._suspicious or _may_name_one(data) or data.count(b"[") + data.count(b"{") > _FLAT:
-            masked = self.value(value)
-            return data if masked is value else to_json(masked)
-        return data
+        if not self._names:
+            return data
+        if not self._suspicious:
+            lowered = data.lower()
+            if not _may_name_one(data, lowered, _NAME.search(lowered) is not None):
+                return data
+        masked = self.value(value)
+        return data if masked is value else to_json(masked)
 
     def text(self, text: str) -> str:
         """``text`` with what looks like a secret replaced by ``[redacted]``."""
-        if len(text) < 6:
+        if len(text) < 6 or not self._names:
             return text
         masked = text
         if self._suspicious:
             masked = redact(text)
         else:
             lowered = text.lower()
+            if len(lowered) == len(text) and _WORDS_IN_TEXT.search(lowered) is None:
+                return text
             for hint in _NAMED:
                 if hint in lowered:
                     masked = redact_named_values(text, lowered) if len(lowered) == len(text) else redact(text)
@@ -168,52 +164,13 @@ class Masker:
         return self.text(text)
 
 
-def _begin_of_one() -> re.Pattern[bytes]:
-    """Where something begins as a token does, in a record of which only letters and digits are left.
-
-    A word of most records begins with two letters as tokens do, and of few with three: so they are asked one by one.
-    """
-    starts = sorted({start.translate(_PARTS) for start in _STARTS})
-    first, second = (b"".join(sorted({start[place : place + 1] for start in starts})) for place in (0, 1))
-    return re.compile(b" (?=[%s][%s])%s" % (first, second, _one_of(starts)))
-
-
-def _one_of(starts: Sequence[bytes]) -> bytes:
-    """An expression for any of these, which looks at each letter once."""
-    if b"" in starts:
-        return b""
-    rest: dict[bytes, list[bytes]] = {}
-    for start in starts:
-        rest.setdefault(start[:1], []).append(start[1:])
-    return b"(?:%s)" % b"|".join(re.escape(letter) + _one_of(more) for letter, more in rest.items())
-
-
-_BEGIN = _begin_of_one()
-
-
-def _holds_token(record: bytes) -> bool:
-    """Whether a word of a record is a vendor's token, perhaps."""
-    plain = record
-    if b"\\" in record:
-        # A backslash and what belongs to it are no part of the word that follows.
-        if b"\\u" in record:
-            plain = _ESCAPE.sub(b" ", record)
-        else:
-            plain = record.replace(b"\\n", b"  ").replace(b"\\t", b"  ").replace(b"\\r", b"  ")
-    if _BEGIN.search((b" " + plain).translate(_PARTS)) is None:
-        return False
-    words = plain.translate(_WORDS).split()
-    if any(len(word) >= _LEAST and word[:2] in _HEADS and word.startswith(_STARTS) for word in words):
-        return True
-    return any(len(word) > _LONG and len(word) != _UUID and _INSIDE.search(word) for word in words)
-
-
-def _may_name_one(data: bytes) -> bool:
+def _may_name_one(data: bytes, lowered: bytes, named: bool) -> bool:
     """Whether a name of a secret is in JSON: of a field, or in a text. Names are letters, which it never escapes."""
-    for one in _NOT_CLEAN:
-        if one in data:
-            return True
-    return _NAMES.search(data.lower()) is not None
+    if named and _NAMES.search(lowered) is not None:
+        return True
+    if b'"-' in data or (not data.isascii() and (_KELVIN in data or _DOTTED in data)):
+        return True  # an option, perhaps, and what follows it a secret; or a name that is written with such a letter
+    return len(data) > 2 * _FLAT and data.count(b"[") + data.count(b"{") > _FLAT
 
 
 _LONGEST_NAME = 12

@@ -53,6 +53,9 @@ class LineReader(Protocol):
     def state(self) -> Any:
         """What the next import has to know to go on after the last record, as JSON; None: nothing."""
 
+    def look(self, value: dict[str, Any], piece: Piece) -> None:
+        """Show the masker what `take` is going to mask: the whole line, or less of it. See `Masker.look`."""
+
     def take(self, value: dict[str, Any], piece: Piece) -> Native | None:
         """What a record asks for; None: it says nothing. KeyError, TypeError, ValueError: it is not as it should be."""
 
@@ -499,10 +502,10 @@ class Importing:
             else:
                 self.intake.blank(piece.length)
             return
-        self.intake.masker.look(piece.line)
         try:
             native: Native | None = None
             try:
+                reader.look(piece.value, piece)
                 native = reader.take(piece.value, piece)
                 if native is None:
                     self.intake.blank(piece.length)
@@ -548,6 +551,7 @@ class Importing:
 
     def _kept(self, piece: Piece) -> Native:
         """A record that is not as it should be, as it is."""
+        self.intake.masker.look(piece.line)
         event = self.intake.kept("unexpected", piece.value)
         own = key_of(self.form.name, self.path.name, piece.offset, sha256(repr(piece.value).encode()).hexdigest())
         size = piece.length - piece.blank
