@@ -20,8 +20,9 @@ from eventlog.committer import Expect, Prepared
 from eventlog.events import EVENTS
 from eventlog.events.agents import LlmCallCompleted
 from eventlog.events.imports import QuarantineResolved, RecordQuarantined, SourceOpened, SourceRestarted
+from eventlog.importers.calls import Call
 from eventlog.importers.formats import FORMATS, format_of
-from eventlog.importers.intake import Call, Cursor, Fate, Native, Part, Status, Wanted
+from eventlog.importers.intake import Cursor, Fate, Native, Part, Status, Wanted
 from eventlog.log import EventLog
 from eventlog.projection.children import can_start, cores, start
 from eventlog.redaction import Pattern

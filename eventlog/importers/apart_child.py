@@ -26,8 +26,9 @@ from eventlog.importers.apart import (
     SentPart,
     Task,
 )
+from eventlog.importers.calls import Call, time_of
 from eventlog.importers.formats import format_of
-from eventlog.importers.intake import Batch, Call, Part, time_of
+from eventlog.importers.intake import Batch, Part
 from eventlog.importers.run import Importing, Options, in_order
 from eventlog.log import EventLog
 from eventlog.projection.children import leave_with_the_parent

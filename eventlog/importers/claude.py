@@ -39,7 +39,8 @@ from eventlog.events.agents import (
     Usage,
 )
 from eventlog.events.sessions import SessionCreated, SessionUpdated
-from eventlog.importers.intake import Call, Intake, Native, Wanted, key_of
+from eventlog.importers.calls import Call
+from eventlog.importers.intake import Intake, Native, Wanted, key_of
 from eventlog.importers.pieces import Piece
 from eventlog.importers.places import count, iso_time
 from eventlog.importers.places import workspace as workspace_of

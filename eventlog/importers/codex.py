@@ -27,6 +27,7 @@ from eventlog.events.sessions import (
     SessionUpdated,
 )
 from eventlog.importers import codex_items as items
+from eventlog.importers.calls import Call
 from eventlog.importers.codex_items import AGENT, Said
 from eventlog.importers.codex_lineage import (
     Lineage,
@@ -37,7 +38,7 @@ from eventlog.importers.codex_lineage import (
 )
 from eventlog.importers.codex_thread import Record, State, Thread
 from eventlog.importers.codex_usage import ended_event, spent
-from eventlog.importers.intake import Call, Intake, Native, Wanted, key_of
+from eventlog.importers.intake import Intake, Native, Wanted, key_of
 from eventlog.importers.pieces import Piece
 from eventlog.importers.places import count, iso_time, mapping, text, workspace
 

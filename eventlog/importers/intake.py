@@ -23,24 +23,17 @@ from eventlog.events import Event, event_type
 from eventlog.events.agents import (
     AnyPart,
     BlobPart,
-    LlmCallAmended,
-    LlmCallCompleted,
-    LlmCallRetracted,
     RecordKept,
     TextPart,
-    Usage,
 )
 from eventlog.events.imports import QuarantineResolved, RecordQuarantined, SourceAdvanced
 from eventlog.events.sessions import SessionLinked
+from eventlog.importers.calls import Call, Calls, fullest, time_of
 from eventlog.importers.masking import Masker
 from eventlog.importers.numbers import Numbers, RunOf
 from eventlog.log import EventLog, Tx
 from eventlog.projection.manager import Projections
-from eventlog.store.base import Filter
-from projections.llm_calls import LlmCall
-from projections.llm_calls import projections as _calls
 
-CALLS = _calls[0]
 BATCH_BYTES = 6 << 20
 BATCH_APPENDS = 4000
 INLINE_BYTES = 64 << 10
@@ -64,15 +57,6 @@ class Wanted(NamedTuple):
     key: str
     occurred_at: int | None = None
     fresh: bool = False
-
-
-class Call(NamedTuple):
-    """A call of a language model that a record tells of; of several accounts with one key the fullest counts."""
-
-    stream: str
-    event: LlmCallCompleted
-    key: str
-    occurred_at: int | None = None
 
 
 class Native(NamedTuple):
@@ -203,13 +187,14 @@ class Batch:
         self.log = log
         self.blobs = blobs
         self.dry_run = dry_run
-        self._projections = projections
+        self._calls = Calls(log, projections)
         self._parts: list[Part] = []
         self._bytes = self._appends = 0
-        self._sidechains: bool | None = None
         self._said: set[str] = set()
         self._forks = _Forks({}, set())
         self._versions: dict[str, int | None] = {}
+        self._last: tuple[dict[str, list[Prepared]], int, int] = ({}, 0, 0)
+        """What was told of calls last, and where the log ended before and after."""
 
     def expect(self, stream: str, version: int) -> None:
         """The version of a source's stream when it was looked at: where another import goes on with it meanwhile, that
@@ -254,10 +239,10 @@ class Batch:
         """Append what was added. Raises what the log raises; nothing is written then."""
         parts = self.taken()
         natives = [native for part in parts for native in part.natives]
-        calls = _fullest(call for native in natives for call in native.calls)
+        calls = fullest(call for native in natives for call in native.calls)
         prepared = [[one for made in self.each_prepared(part) for one in made] for part in parts]
         keys = list(dict.fromkeys([*(one[3] for ones in prepared for one in ones if one[3]), *calls]))
-        self._look_for_sidechains(calls)
+        self._calls.look(calls)
         if self.dry_run:
             with self.log.reader() as reader:
                 known = reader.known_keys(keys)
@@ -266,22 +251,9 @@ class Batch:
             # The work may be done twice: what is remembered of it is that of the last time.
             forks, versions = self._forks, self._versions
             counted = self.log.decide(lambda tx: self._write(tx, parts, prepared, calls, keys, forks, versions))
+            self._calls.remember(calls, *self._last)
         for part, counts in zip(parts, counted, strict=True):
             part.total.add(counts)
-
-    def _look_for_sidechains(self, calls: dict[str, Call]) -> None:
-        """Whether there is any call of a sidechain, here or in the log: if so, the table of calls has to be true."""
-        if calls and self._sidechains is None:
-            self._bring_calls()
-            with self.log.reader() as reader:
-                self._sidechains = bool(reader.select(CALLS.table, [Filter("sidechain", "=", True)], limit=1))
-        if self._sidechains or any(call.event.sidechain for call in calls.values()):
-            self._sidechains = True
-            self._bring_calls()
-
-    def _bring_calls(self) -> None:
-        if self._projections is not None:
-            self._projections.ensure(CALLS.name)
 
     def _foreseen(
         self, parts: list[Part], prepared: list[list[Prepared]], calls: dict[str, Call], known: set[str]
@@ -345,7 +317,8 @@ class Batch:
         overtaken: set[str] = set()
         seen = set(known)
         # Calls are told at the end of the batch, with the part that has the account which counts.
-        told = self._of_calls(tx, calls, known)
+        of_calls = self._calls.told(tx, calls, known)
+        told, before = {**of_calls}, tx.transaction.head.position
         numbers = Numbers(self.log, tx)
         new: list[Prepared] = []
         counted: list[Counts] = []
@@ -370,6 +343,7 @@ class Batch:
             tx.append_new(new)
         now = {part.stream: None if part.stream in overtaken else tx.stream_version(part.stream) for part in parts}
         self._versions = {**versions, **now}
+        self._last = (of_calls, before, tx.transaction.head.position)
         return counted
 
     def _placed(self, tx: Tx, numbers: Numbers, part: Part, new: list[Prepared]) -> list[Prepared]:
@@ -424,73 +398,6 @@ class Batch:
         if parent == stream or not parent.startswith("session-"):
             return None
         return SessionLinked(link="fork", parent_session_id=parent[8:], parent_message_id=message_id)
-
-    # calls of language models
-
-    def _of_calls(self, tx: Tx, calls: dict[str, Call], known: set[str]) -> dict[str, list[Prepared]]:
-        """What is to be appended for each call, by its key."""
-        copies = self._copies(tx, calls, known) if self._sidechains else {}
-        retracted = {(row.stream, row.call_id) for row in copies.values() if row is not None}
-        made: dict[str, list[Prepared]] = {}
-        for key, call in calls.items():
-            if key in copies:
-                asked = _of_copy(call, copies[key])
-            elif key in known:
-                asked = self._amended(tx, call, retracted)
-            else:
-                asked = [(call.stream, call.event, key)]
-            at = time_of(call.occurred_at)
-            made[key] = [self.log.prepare(stream, event, key=own, occurred_at=at) for stream, event, own in asked]
-        return made
-
-    def _amended(self, tx: Tx, call: Call, retracted: set[tuple[str, str]]) -> list[tuple[str, Event, str]]:
-        """More of a call that is in the log already, where this account is fuller than all before, and it counts."""
-        row = tx.reader.record_with_key(call.key)
-        if row is None:  # it was there a moment ago, and nothing takes it away
-            return []
-        first = self.log.codec.decode(row[3], row[4], row[11])
-        if not isinstance(first, LlmCallCompleted) or call.event.usage.total <= first.usage.total:
-            return []
-        if (row[1], first.call_id) in retracted:
-            return []
-        current: Usage = first.usage
-        for record in tx.read_stream(row[1], types=(LlmCallAmended, LlmCallRetracted)):
-            event = record.event
-            if isinstance(event, LlmCallAmended) and event.call_id == first.call_id:
-                current = event.usage
-            elif isinstance(event, LlmCallRetracted) and event.call_id == first.call_id:
-                return []
-        if call.event.usage.total <= current.total:
-            return []
-        amended = _amendment(call.event, first.call_id, current)
-        return [(row[1], amended, f"{call.key}+{call.event.usage.total}")]
-
-    def _copies(self, tx: Tx, calls: dict[str, Call], known: set[str]) -> dict[str, LlmCall | None]:
-        """Calls that are replays of others: an agent beside the conversation repeats its calls with other request ids.
-
-        Of two accounts of one response, one of which is a sidechain's, the other counts. The row is the one that is to
-        be retracted, None where it is this call that does not count.
-        """
-        responses: dict[str, list[Call]] = {}
-        for call in calls.values():
-            if call.event.response_id is not None:
-                responses.setdefault(call.event.response_id, []).append(call)
-        stored: dict[str, list[LlmCall]] = {}
-        for row in tx.reader.select(CALLS.table, [Filter("response_id", "in", tuple(responses))]):
-            if row.status == "completed":
-                stored.setdefault(row.response_id, []).append(row)
-        copies: dict[str, LlmCall | None] = {}
-        for response, accounts in responses.items():
-            new = [call for call in accounts if call.key not in known]
-            main = [call for call in new if not call.event.sidechain]
-            side = [call for call in new if call.event.sidechain]
-            old = stored.get(response, [])
-            for call in side if main or old else side[1:]:
-                copies[call.key] = None
-            retracted = next((row for row in old if row.sidechain), None)
-            if main and retracted is not None and all(row.sidechain for row in old):
-                copies[main[0].key] = retracted
-        return copies
 
 
 class Intake:
@@ -624,38 +531,3 @@ def _new(wanted: list[Prepared], seen: set[str]) -> list[Prepared]:
             seen.add(one[3])  # type: ignore[arg-type]
             new.append(one)
     return new
-
-
-def _of_copy(call: Call, replaced: LlmCall | None) -> list[tuple[str, Event, str]]:
-    if replaced is None:
-        return []
-    row = replaced
-    usage = Usage(row.input, row.cache_read, row.cache_write_5m, row.cache_write_1h, row.output, row.reasoning)
-    event = LlmCallRetracted(call_id=row.call_id, reason="replayed by a sidechain", replaced=usage)
-    return [(row.stream, event, f"{call.key}-retracts"), (call.stream, call.event, call.key)]
-
-
-def _amendment(event: LlmCallCompleted, call_id: str, replaced: Usage) -> LlmCallAmended:
-    return LlmCallAmended(
-        call_id=call_id,
-        usage=event.usage,
-        replaced=replaced,
-        quality=event.quality,
-        finish_reasons=event.finish_reasons,
-        reported_cost_micro_usd=event.reported_cost_micro_usd,
-        raw_usage=event.raw_usage,
-    )
-
-
-def _fullest(calls: Iterable[Call]) -> dict[str, Call]:
-    best: dict[str, Call] = {}
-    for call in calls:
-        held = best.get(call.key)
-        if held is None or call.event.usage.total > held.event.usage.total:
-            best[call.key] = call
-    return best
-
-
-def time_of(at: int | None) -> int | None:
-    """A time, if it can be stored."""
-    return at if at is None or 0 <= at < 2**53 else None

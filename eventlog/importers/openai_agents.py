@@ -33,9 +33,10 @@ from eventlog.events.agents import (
     Usage,
 )
 from eventlog.events.sessions import SessionCreated
+from eventlog.importers.calls import Call
 from eventlog.importers.cells import Scan, count, decoded, json_or, needed, session_of, text, when
 from eventlog.importers.foreign import Foreign, Row, open_foreign
-from eventlog.importers.intake import Call, Intake, Native, Wanted, key_of
+from eventlog.importers.intake import Intake, Native, Wanted, key_of
 
 AGENT = "openai-agents"
 MAIN = "main"

@@ -23,8 +23,9 @@ from eventlog.events.agents import (
     UriPart,
     Usage,
 )
+from eventlog.importers.calls import Call
 from eventlog.importers.claude import micro_usd
-from eventlog.importers.intake import Call, Intake, Wanted, key_of
+from eventlog.importers.intake import Intake, Wanted, key_of
 from eventlog.importers.opencode_store import Found
 from eventlog.importers.places import count, mapping, text
 

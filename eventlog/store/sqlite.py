@@ -62,6 +62,7 @@ PRAGMAS = (
     "trusted_schema = OFF",
     "cell_size_check = ON",
     "wal_autocheckpoint = 1000",
+    "cache_size = -65536",
     "journal_size_limit = 67108864",
 )
 """What a connection that writes is set to, for commits that are synced."""
