@@ -156,12 +156,9 @@ class _Reader(ABC):
         """How far it was read."""
         return {"read": self._read}
 
-    def look(self, value: dict[str, Any], piece: Piece) -> None:
-        """See `LineReader.look`."""
-        self._intake.masker.look(piece.line)
-
     def take(self, value: dict[str, Any], piece: Piece) -> Native:
         """What a record asks for."""
+        self._intake.masker.look(piece.line)
         self._read = max(self._read, piece.offset + piece.length)
         wanted, fate = self.wanted(value)
         return Native(piece.offset, piece.length - piece.blank, wanted, (), fate, piece.blank)

@@ -92,6 +92,8 @@ class ClaudeReader:
         self._mtime = int(path.stat().st_mtime * 1_000_000)
         self._contexts: dict[str, dict[str, Any]] = state.get("contexts", {})
         self._titles: dict[str, str] = {}
+        self._beside: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        """What the record at hand says besides, and its message."""
         self._before: list[Wanted] = []
         self._owed: list[Wanted] = []
 
@@ -100,26 +102,26 @@ class ClaudeReader:
         """What the next import has to know to go on: what was told of each session last."""
         return {"contexts": dict(list(self._contexts.items())[-20:])}
 
-    def look(self, value: dict[str, Any], piece: Piece) -> None:
-        """Of a message its ids, times and numbers are not masked, and are half of it: see `LineReader.look`."""
-        masker, message = self._intake.masker, value.get("message")
-        if not isinstance(message, dict) or _kind(value, message) not in ("user", "assistant"):
-            masker.look(piece.line)
-            return
-        said = {name: item for name, item in value.items() if name not in _TOLD}
-        said["message"] = {name: item for name, item in message.items() if name not in _TOLD_OF_MESSAGE}
-        said["said"] = (message.get("content"), value.get("toolUseResult"))
-        masker.look(to_json(said), whole=True)
-
     def take(self, value: dict[str, Any], piece: Piece) -> Native:
         """What a record asks for. Raises KeyError, TypeError or ValueError where it is not as such records are."""
         self._before = []
         try:
+            self._look(value, piece)
             return self._taken(value, piece)
         except BaseException:
             # That its session begins, say, is told with the next.
             self._owed += self._before
             raise
+
+    def _look(self, value: dict[str, Any], piece: Piece) -> None:
+        """Of a message its ids, times and numbers are not masked, and are half of it."""
+        message = value.get("message")
+        if not isinstance(message, dict) or _kind(value, message) not in ("user", "assistant"):
+            self._intake.masker.look(piece.line)
+            return
+        self._beside = _beside(value, message)
+        said = (message.get("content"), value.get("toolUseResult"), self._beside)
+        self._intake.masker.look(to_json(said), whole=True)
 
     def _taken(self, value: dict[str, Any], piece: Piece) -> Native:
         at = iso_time(value.get("timestamp"))
@@ -324,9 +326,8 @@ class ClaudeReader:
         )
 
     def _rest(self, value: dict[str, Any], message: dict[str, Any]) -> Raw | Any:
-        """What the record says besides; of a message nothing that is null."""
-        rest = {name: item for name, item in value.items() if name not in _TOLD and item is not None}
-        of_message = {name: item for name, item in message.items() if name not in _TOLD_OF_MESSAGE and item is not None}
+        """What the record says besides."""
+        rest, of_message = self._beside if message else _beside(value, message)
         if of_message:
             rest["message"] = of_message
         if "toolUseResult" in value and not isinstance(message.get("content"), list):
@@ -436,6 +437,14 @@ class ClaudeReader:
         wanted = [*before, Wanted(session, [message], own, at or self._mtime)]
         fate = "understood" if queued else "raw"
         return Native(piece.offset, size, wanted, (), fate, piece.blank, str(uuid))  # type: ignore[arg-type]
+
+
+def _beside(value: dict[str, Any], message: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a record and its message say that is told nowhere else; nothing that is null."""
+    return (
+        {name: item for name, item in value.items() if name not in _TOLD and item is not None},
+        {name: item for name, item in message.items() if name not in _TOLD_OF_MESSAGE and item is not None},
+    )
 
 
 def _kind(value: dict[str, Any], message: Any) -> Any:

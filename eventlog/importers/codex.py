@@ -105,12 +105,9 @@ class CodexReader:
         self._s.stamp, self._s.seen = self._names.stamp, self._names.seen
         return msgspec.to_builtins(self._s)
 
-    def look(self, value: dict[str, Any], piece: Piece) -> None:
-        """See `LineReader.look`."""
-        self._intake.masker.look(piece.line)
-
     def take(self, value: dict[str, Any], piece: Piece) -> Native:
         """What a record asks for. Raises ValueError for what is no line of a rollout."""
+        self._intake.masker.look(piece.line)
         kind, payload = opened(value)
         at = iso_time(value.get("timestamp"))
         at = self._s.at if at is None else at

@@ -6,7 +6,7 @@ often and from wherever it comes. Of a call of a language model the fullest acco
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -43,10 +43,13 @@ Status = Literal["imported", "unchanged", "waiting", "failed"]
 """Of a source, when an import is over."""
 
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
 def key_of(*native: object) -> str:
     """The idempotency key of a record: a hash of what tells it from all others, importer's name first."""
     digest = sha256("\x1f".join(map(str, native)).encode("utf-8", "replace")).digest()
-    return f"i:{urlsafe_b64encode(digest[:18]).decode()}"
+    return f"i:{b2a_base64(digest[:18], newline=False).translate(_URL_SAFE).decode()}"
 
 
 class Wanted(NamedTuple):

@@ -59,7 +59,7 @@ class Masker:
             gates.setdefault(next((gate for gate in _GATES if gate in hint), hint), []).append(hint)
         self._gates = tuple(gates.items())
         self._gates_unnamed = tuple(gate for gate in gates.items() if not _NAME.search(gate[0]))
-        self._suspicious = self._names = True
+        self._suspicious = self._names = self._options = True
 
     def look(self, record: bytes, *, whole: bool = False) -> None:
         """What the next texts stand in, as JSON: where nothing in it could be a secret, nothing in them is.
@@ -70,6 +70,7 @@ class Masker:
         named = _NAME.search(lowered) is not None
         self._suspicious = self._may_hold_one(record, lowered, named)
         self._names = not whole or self._suspicious or _may_name_one(record, lowered, named)
+        self._options = self._names or _may_be_more(record)
 
     def _may_hold_one(self, record: bytes, lowered: bytes, named: bool) -> bool:
         # Not any(): this is asked of every record, and a generator costs more than what it asks.
@@ -81,11 +82,11 @@ class Masker:
     def json(self, value: Any) -> bytes:
         """A value as JSON, masked. What has nothing in it that could be a secret is not looked through text by text."""
         data = to_json(value)
-        if not self._names:
+        if not self._options:
             return data
-        if not self._suspicious:
+        if not self._suspicious and not _may_be_more(data):
             lowered = data.lower()
-            if not _may_name_one(data, lowered, _NAME.search(lowered) is not None):
+            if not self._names or not _may_name_one(data, lowered, _NAME.search(lowered) is not None):
                 return data
         masked = self.value(value)
         return data if masked is value else to_json(masked)
@@ -168,9 +169,12 @@ def _may_name_one(data: bytes, lowered: bytes, named: bool) -> bool:
     """Whether a name of a secret is in JSON: of a field, or in a text. Names are letters, which it never escapes."""
     if named and _NAMES.search(lowered) is not None:
         return True
-    if b'"-' in data or (not data.isascii() and (_KELVIN in data or _DOTTED in data)):
-        return True  # an option, perhaps, and what follows it a secret; or a name that is written with such a letter
-    return len(data) > 2 * _FLAT and data.count(b"[") + data.count(b"{") > _FLAT
+    return not data.isascii() and (_KELVIN in data or _DOTTED in data)
+
+
+def _may_be_more(data: bytes) -> bool:
+    """Whether JSON has to be looked through anyway: for an option with a secret behind it, or because it is deep."""
+    return b'"-' in data or (len(data) > 2 * _FLAT and data.count(b"[") + data.count(b"{") > _FLAT)
 
 
 _LONGEST_NAME = 12

@@ -53,11 +53,11 @@ class LineReader(Protocol):
     def state(self) -> Any:
         """What the next import has to know to go on after the last record, as JSON; None: nothing."""
 
-    def look(self, value: dict[str, Any], piece: Piece) -> None:
-        """Show the masker what `take` is going to mask: the whole line, or less of it. See `Masker.look`."""
-
     def take(self, value: dict[str, Any], piece: Piece) -> Native | None:
-        """What a record asks for; None: it says nothing. KeyError, TypeError, ValueError: it is not as it should be."""
+        """What a record asks for; None: it says nothing. KeyError, TypeError, ValueError: it is not as it should be.
+
+        Before it masks anything it shows the masker the line, or what of it is going to be masked: `Masker.look`.
+        """
 
 
 class LineFormat(Protocol):
@@ -505,7 +505,6 @@ class Importing:
         try:
             native: Native | None = None
             try:
-                reader.look(piece.value, piece)
                 native = reader.take(piece.value, piece)
                 if native is None:
                     self.intake.blank(piece.length)
