@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from eventlog.codec import Codec, Encoded, to_json
+from eventlog.codec import Encoded, to_json
 from eventlog.committer import Expect, Prepared
-from eventlog.events import EVENTS
+from eventlog.events import EVENTS, Event, UnknownEvent
 from eventlog.events.agents import LlmCallCompleted
 from eventlog.events.imports import QuarantineResolved, RecordQuarantined, SourceOpened, SourceRestarted
 from eventlog.importers.calls import Call
@@ -163,11 +163,24 @@ def _sent(child: subprocess.Popen[bytes], task: Task) -> Iterator[Sent]:
             return
 
 
+_UNREAD = UnknownEvent(tag="unread.event", data={})
+
+
+def _unread(data: bytes | str) -> Event | UnknownEvent:
+    """In the place of an event that nobody looks at."""
+    return _UNREAD
+
+
 class Received:
     """Makes parts of a batch of what was sent."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._kinds = {tag: (tag.encode(), decode) for tag, (_, decode) in codec.current.items()}
+    def __init__(self, log: EventLog) -> None:
+        # The child decoded each event, to see that its class takes it. Here it is done for tables that want it.
+        wanted = log.committer.projector.tags if log.committer.projector is not None else ()
+        self._kinds = {
+            tag: (tag.encode(), decode if tag in wanted else _unread) for tag, (_, decode) in log.codec.current.items()
+        }
+        self._call_of = log.codec.current["llm.call_completed"][1]
 
     def part(self, part: SentPart, stream: str, total: Any) -> Part:
         """A part of the source of this stream, whose counts are added to ``total``."""
@@ -191,6 +204,4 @@ class Received:
         return tag, tag_bytes, schema, data, decode(data)
 
     def _call(self, one: SentCall) -> Call:
-        return Call(
-            one.stream, cast(LlmCallCompleted, self._kinds["llm.call_completed"][1](one.event)), one.key, one.at
-        )
+        return Call(one.stream, cast(LlmCallCompleted, self._call_of(one.event)), one.key, one.at)

@@ -64,6 +64,13 @@ _TOLD = frozenset((
     "message", "requestId", "toolUseResult", "isCompactSummary", "userType", "costUSD", "compactMetadata", *_CONTEXT,
 ))  # fmt: skip
 _TOLD_OF_MESSAGE = frozenset(("role", "content", "model", "usage", "id", "stop_reason", "type"))
+_FLAT = {
+    "inputTokens": "input_tokens",
+    "outputTokens": "output_tokens",
+    "cacheCreationInputTokens": "cache_creation_input_tokens",
+    "cacheReadInputTokens": "cache_read_input_tokens",
+}
+"""Usage beside a message, and its names in one."""
 _CANCELLED = ("[Request interrupted by user", "The user doesn't want to proceed")
 
 
@@ -470,13 +477,9 @@ def usage_of(given: dict[str, Any]) -> Usage:
 
 def _flat_usage(value: dict[str, Any]) -> dict[str, Any] | None:
     """The usage of a record that has it beside the message."""
-    names = {
-        "inputTokens": "input_tokens",
-        "outputTokens": "output_tokens",
-        "cacheCreationInputTokens": "cache_creation_input_tokens",
-        "cacheReadInputTokens": "cache_read_input_tokens",
-    }
-    found = {new: value[old] for old, new in names.items() if count(value.get(old)) is not None}
+    if _FLAT.keys().isdisjoint(value):
+        return None
+    found = {new: value[old] for old, new in _FLAT.items() if count(value.get(old)) is not None}
     return found or None
 
 

@@ -303,7 +303,7 @@ def _run_apart(
         max_line_bytes=one.options.max_line_bytes,
         patterns=PATTERNS,
     )
-    received = apart.Received(one.log.codec)
+    received = apart.Received(one.log)
     with apart.reading(task) as messages:
         for sent in messages:
             for part in sent.parts:
