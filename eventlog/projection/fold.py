@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from operator import add, sub
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,14 +14,13 @@ from eventlog.codec import Codec
 from eventlog.committer import Refused
 from eventlog.errors import DecodeError
 from eventlog.events import UnknownEvent, event_type
-from eventlog.projection.kinds import Contribution, Entity, Group, Journal, Retired, Rollup, SearchableRow, in_table
+from eventlog.projection.kinds import Entity, Group, Journal, Retired, Rollup, SearchableRow, in_table
 from eventlog.store.base import Key, Reader, Record, RecordRow, Selection, Values, Writer
 
 Item = tuple[Record, Any]
 Change = tuple[Any, Any]
 """A row before and after; None where there is none, `Retired` where it was taken out and still counts."""
 PAGE = 4096
-MAX_SUMS = 40_000
 
 
 class Failure(NamedTuple):
@@ -42,38 +40,128 @@ Deltas = dict[Key, list[int]]
 
 
 class Plan:
-    """What a batch of records does to a group's tables, computed and not yet written.
+    """What records do to a group's tables, computed and not yet written: `take` them in order, then `settle`.
 
     ``failure``: the root's own code failed there, and the plan ends before; ``rollup_failures``: those of its rollups.
+    ``text_length``: characters of what an index of words takes. ``known`` are an entity's rows by key as they stand in
+    its table (None: no row); it learns those it lacks, and what becomes of them.
     """
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, known: dict[Any, Any] | None = None) -> None:
         self.group = group
+        self._known: dict[Any, Any] = {} if known is None else known
+        self._before: dict[Any, Any] = {}
+        self._rows: dict[Any, Any] = {}
+        self._made: list[Any] = []
+        self._first = 0
         self.fresh: list[Values] = []
         self.updated: dict[tuple[int, ...], list[Values]] = {}
         self.gone: list[Key] = []
         self.deltas: dict[Rollup, Deltas] = {}
+        self.text_length = 0
         self.failure: Failure | None = None
         self.refused = False
         self.rollup_failures: dict[str, Failure] = {}
 
+    def take(self, writer: Writer, items: Sequence[Item], begun: Collection[str] = ()) -> None:
+        """Fold items in. Of the streams that have ``begun`` the table has no row yet; without, these items say it."""
+        if not items:
+            return
+        self._first = self._first or items[0][0].position
+        root = self.group.root
+        if isinstance(root, Entity):
+            self._evolve(writer, root, items, begun)
+        else:
+            self._make(writer, root, items)
+
+    def _evolve(self, reader: Reader, entity: Entity[Any], items: Sequence[Item], begun: Collection[str]) -> None:
+        things = things_of(entity, items)
+        rows, known = self._rows, self._known
+        touched = dict.fromkeys(things)
+        touched.pop(None, None)
+        touched.pop(Broken, None)
+        if missing := [thing for thing in touched if thing not in rows]:
+            if unknown := [thing for thing in missing if thing not in known]:
+                known.update(_loaded(reader, entity, unknown, items, begun))
+            found = {thing: known[thing] for thing in missing}
+            self._before.update(found)
+            rows.update(found)
+        self.failure = evolve_all(entity, items, things, rows)
+
+    def _make(self, writer: Writer, journal: Journal[Any], items: Sequence[Item]) -> None:
+        table = journal.table
+        rows, self.failure = journal_rows(journal, items)
+        try:
+            fresh = [table.dump(row) for row in rows]
+            if table.words is not None:
+                fresh = writer.worded(table, fresh)
+                self.text_length += sum([len(row[-1]) for row in fresh])
+        except Exception as error:
+            self.refuse(error)
+            return
+        self.fresh += fresh
+        if self.group.rollups:
+            self._made += rows
+
+    def settle(self, rollups: Sequence[Rollup], to: int, sums: dict[Rollup, Deltas] | None = None) -> None:
+        """Say what is to be written; ``to`` is the position after all that was taken.
+
+        With ``sums`` what rollups gain is added there, to be written later, and not part of the plan.
+        """
+        root = self.group.root
+        changes = self._turned(root) if isinstance(root, Entity) else [(None, row) for row in self._made]
+        for rollup in rollups if changes else ():
+            try:
+                if sums is None:
+                    if deltas := non_zero(sum_up(rollup, changes, {})):
+                        self.deltas[rollup] = deltas
+                else:
+                    sum_up(rollup, changes, sums[rollup])
+            except Exception as error:
+                self.rollup_failures[rollup.name] = Failure(to, f"{type(error).__name__}: {error}")
+
+    def _turned(self, entity: Entity[Any]) -> list[Change]:
+        before, row_key = self._before, entity.row_key
+        changes: list[Change] = []
+        try:
+            for thing, row in self._rows.items():
+                old = before[thing]
+                if row is not old and (old is None or row != old):
+                    self.turn(row_key(thing), in_table(old), in_table(row))
+                    changes.append((old, row))
+        except Exception as error:
+            self.refuse(error)
+            return []
+        self._known.update(self._rows)
+        return changes
+
     def turn(self, key: Key, old: Any, new: Any) -> None:
-        """A row of the root becomes another (None: there is none); of one that stays, what differs is written."""
+        """A row of the root becomes another (None: there is none); of one that stays, what differs is written.
+
+        Raises ValueError where the other is no row with this key.
+        """
         table = self.group.root.table
         if new is None:
             self.gone.append(key)
-        elif old is None:
-            self.fresh.append(table.dump(new))
-        else:
+            return
+        is_same = isinstance(new, table.row)
+        if is_same and old is None:
+            values = table.dump(new)
+            is_same = values[: len(key)] == key
+            self.fresh.append(values)
+        elif is_same:
             columns, values = table.changed(old, new)
+            is_same = not columns or columns[0] >= len(key)
             if columns:
                 self.updated.setdefault(columns, []).append((*values, *key))
+        if not is_same:
+            raise ValueError(f"a row of {', '.join(table.key)} {key!r} became {new!r}"[:200])
 
-    def refuse(self, position: int, error: Exception) -> None:
-        """Nothing is written: the first record of the batch stands for the one that made a row nobody can store."""
-        self.fresh, self.updated, self.gone, self.deltas = [], {}, [], {}
+    def refuse(self, error: Exception) -> None:
+        """Nothing is written: the first record that was taken stands for the one that made a row nobody can store."""
+        self.fresh, self.updated, self.gone, self.deltas, self._made = [], {}, [], {}, []
         self.refused = True
-        self.failure = Failure(position, f"a row cannot be stored: {type(error).__name__}: {error}")
+        self.failure = Failure(self._first, f"a row cannot be stored: {type(error).__name__}: {error}")
 
     @property
     def empty(self) -> bool:
@@ -93,11 +181,8 @@ class Plan:
                 raise Refused(self.group.root.name) from error
             raise
 
-    def write(self, writer: Writer, first: int) -> None:
-        """Write it; the checkpoint is the caller's to save. What the store refuses stops that projection alone.
-
-        ``first`` is the position of the batch's first record.
-        """
+    def write(self, writer: Writer) -> None:
+        """Write it; the checkpoint is the caller's to save. What the store refuses stops that projection alone."""
         if self.empty:
             return
         writer.savepoint()
@@ -107,7 +192,7 @@ class Plan:
             writer.rollback_to_savepoint()
             if not writer.refuses(error):
                 raise
-            self._write_apart(writer, first)
+            self._write_apart(writer)
         else:
             writer.release()
 
@@ -124,13 +209,13 @@ class Plan:
             writer.update(table, columns, rows)
         writer.delete(table, self.gone)
 
-    def _write_apart(self, writer: Writer, first: int) -> None:
-        if error := _try(writer, partial(self._write_root, writer)):
-            self.refuse(first, error)
+    def _write_apart(self, writer: Writer) -> None:
+        if error := attempt(writer, partial(self._write_root, writer)):
+            self.refuse(error)
             return
         for rollup, deltas in self.deltas.items():
-            if error := _try(writer, partial(write_deltas, writer, rollup, deltas)):
-                self.rollup_failures[rollup.name] = Failure(first, f"a row cannot be stored: {error}")
+            if error := attempt(writer, partial(write_deltas, writer, rollup, deltas)):
+                self.rollup_failures[rollup.name] = Failure(self._first, f"a row cannot be stored: {error}")
 
 
 def apply(
@@ -143,8 +228,7 @@ def apply(
 ) -> Plan:
     """Plan and write. Where a row is refused the batch is halved until the record that makes it is found."""
     made = plan(writer, group, rollups, items, to, known=known)
-    if items:
-        made.write(writer, items[0][0].position)
+    made.write(writer)
     if not made.refused or len(items) < 2:
         return made
     if known is not None:
@@ -159,7 +243,8 @@ def apply(
     return rest
 
 
-def _try(writer: Writer, write: Callable[[], None]) -> Exception | None:
+def attempt(writer: Writer, write: Callable[[], None]) -> Exception | None:
+    """Write it, or nothing of it: the error with which the store refuses it, None where it does not."""
     writer.savepoint()
     try:
         write()
@@ -173,71 +258,36 @@ def _try(writer: Writer, write: Callable[[], None]) -> Exception | None:
 
 
 def plan(
-    reader: Reader,
+    writer: Writer,
     group: Group,
     rollups: Sequence[Rollup],
     items: Sequence[Item],
     to: int,
-    sums: dict[Rollup, Deltas] | None = None,
     known: dict[Any, Any] | None = None,
 ) -> Plan:
-    """How a group's tables get from before ``items`` to after them; ``to`` is the position after them.
-
-    With ``sums`` what rollups gain is added there, to be written later, and not part of the plan. ``known`` are an
-    entity's rows by key as they stand in its table (None: no row); it learns those it lacks, and what becomes of them.
-    """
-    made = Plan(group)
-    root = group.root
-    if isinstance(root, Entity):
-        changes = _plan_entity(reader, root, items, made, {} if known is None else known)
-    else:
-        changes = _plan_journal(root, items, made)
-    for rollup in rollups if changes else ():
-        try:
-            if sums is None:
-                if deltas := _non_zero(sum_up(rollup, changes, {})):
-                    made.deltas[rollup] = deltas
-            else:
-                sum_up(rollup, changes, sums[rollup])
-        except Exception as error:
-            made.rollup_failures[rollup.name] = Failure(to, f"{type(error).__name__}: {error}")
+    """How a group's tables get from before ``items`` to after them; ``to`` is the position after them."""
+    made = Plan(group, known)
+    made.take(writer, items)
+    made.settle(rollups, to)
     return made
 
 
-def _plan_entity(
-    reader: Reader, entity: Entity[Any], items: Sequence[Item], made: Plan, known: dict[Any, Any]
-) -> list[Change]:
-    keys = key_map(entity, items)
-    things = things_of(entity, items, keys)
-    if missing := [key for key in things if key not in known]:
-        # A stream that begins here has no row yet.
-        begun = {keys[record.stream] for record, _ in items if record.version == 1}
-        if entity.part is not None:
-            begun = {key for key in missing if key[0] in begun}
-        row_key = entity.row_key
-        loaded = reader.load(entity.table, [row_key(key) for key in missing if key not in begun])
-        known.update((key, loaded.get(row_key(key))) for key in missing)
-        if entity.retires is not None and (gone := [key for key in missing if known[key] is None and key not in begun]):
-            known.update(_retired(reader, entity, gone, items[0][0].position - 1))
-    before = {key: known[key] for key in things}
-    rows = before.copy()
-    made.failure = evolve_all(entity, items, keys, rows)
-    changes: list[Change] = []
-    for key, row in rows.items():
-        old = before[key]
-        if row is old or row == old:
-            continue
-        try:
-            key = entity.row_key(key)
-            if in_table(row) is not None and tuple([getattr(row, name, None) for name in entity.table.key]) != key:
-                raise ValueError(f"a row of {', '.join(entity.table.key)} {key!r} became {row!r}"[:200])
-            made.turn(key, in_table(old), in_table(row))
-        except Exception as error:
-            made.refuse(items[0][0].position, error)
-            return []
-        changes.append((old, row))
-    known.update(rows)
-    return changes
+def _loaded(
+    reader: Reader, entity: Entity[Any], things: Sequence[Any], items: Sequence[Item], begun: Collection[str]
+) -> dict[Any, Any]:
+    """The rows of these things as they were before ``items``; None where there is none."""
+    row_key, part = entity.row_key, entity.part
+    rows: dict[Any, Any] = dict.fromkeys(things)
+    # A stream that begins here has no row yet.
+    begun = begun or {record.stream for record, _ in items if record.version == 1}
+    streams = [thing[0] if part is not None else entity.stream_of(thing) for thing in things]
+    older = [thing for thing, stream in zip(things, streams, strict=True) if stream not in begun]
+    if older:
+        loaded = reader.load(entity.table, [row_key(thing) for thing in older])
+        rows.update((thing, loaded.get(row_key(thing))) for thing in older)
+        if entity.retires is not None and (gone := [thing for thing in older if rows[thing] is None]):
+            rows.update(_retired(reader, entity, gone, items[0][0].position - 1))
+    return rows
 
 
 def _retired(reader: Reader, entity: Entity[Any], keys: Iterable[Any], to: int) -> dict[Any, Any]:
@@ -247,53 +297,44 @@ def _retired(reader: Reader, entity: Entity[Any], keys: Iterable[Any], to: int) 
     return {entity.key_of(row[1]): Retired(None) for row in rows}
 
 
-def _plan_journal(journal: Journal[Any], items: Sequence[Item], made: Plan) -> list[Change]:
-    rows, made.failure = journal_rows(journal, items)
-    try:
-        made.fresh = [journal.table.dump(row) for row in rows]
-    except Exception as error:
-        made.refuse(items[0][0].position, error)
-        return []
-    return [(None, row) for row in rows]
+def things_of(entity: Entity[Any], items: Sequence[Item]) -> list[Any]:
+    """What each item is about: the key of a row where there is one a stream, else stream and part.
 
-
-def key_map(entity: Entity[Any], items: Iterable[Item]) -> dict[str, Any]:
-    """The streams of the items, each with the key of its row; where a stream has many rows, with itself."""
-    streams = {record.stream for record, _ in items}
-    if entity.part is not None:
-        return dict(zip(streams, streams, strict=True))
-    return {stream: entity.key_of(stream) for stream in streams}
-
-
-def things_of(entity: Entity[Any], items: Iterable[Item], keys: dict[str, Any]) -> list[Any]:
-    """What the items are about, each once, in any order; ``keys`` are those of `key_map`."""
-    if entity.part is None:
-        return [key for key in keys.values() if key is not None]
-    # One that does not decode is about nothing that could be said; `evolve_all` stops there.
-    things = (entity.thing_of(record, event) for record, event in items if type(event) is not Broken)
-    return list(dict.fromkeys(things))
+    None: nothing of this entity's; `Broken`: it does not decode, so that its part cannot be said.
+    """
+    streams = [record.stream for record, _ in items]
+    part = entity.part
+    if part is None:
+        keys = {stream: entity.key_of(stream) for stream in set(streams)}
+        return [keys[stream] for stream in streams]
+    parts = [event if type(event) is Broken else part(event) for _, event in items]
+    things: list[Any] = list(zip(streams, parts, strict=True))
+    if Broken in set(map(type, parts)):
+        return [Broken if type(thing[1]) is Broken else thing for thing in things]
+    return things
 
 
 def evolve_all(
-    entity: Entity[Any], items: Iterable[Item], keys: dict[str, Any], rows: dict[Any, Any]
+    entity: Entity[Any], items: Sequence[Item], things: Iterable[Any], rows: dict[Any, Any]
 ) -> Failure | None:
-    """Fold items into rows, in order; stops at the first that the entity's code does not take."""
-    evolve, retires, part = entity.evolve, entity.retires, entity.part
+    """Fold items into rows, in order; stops at the first that the entity's code does not take.
+
+    ``things`` are those of `things_of`.
+    """
+    evolve, retires = entity.evolve, entity.retires
     get = rows.get
     record: Record | None = None
     try:
-        for record, event in items:
-            key = keys[record.stream]
-            if key is not None:
-                if type(event) is Broken:
-                    raise DecodeError(event.problem)
-                if part is not None:
-                    key = (key, part(event))
-                row = get(key)
-                if retires is not None and (type(row) is Retired or type(event) is retires):
-                    rows[key] = row if type(row) is Retired else Retired(row)
-                else:
-                    rows[key] = evolve(row, event, record)
+        for thing, (record, event) in zip(things, items, strict=True):
+            if thing is None:
+                continue
+            if type(event) is Broken:
+                raise DecodeError(event.problem)
+            row = get(thing)
+            if retires is not None and (type(row) is Retired or type(event) is retires):
+                rows[thing] = row if type(row) is Retired else Retired(row)
+            else:
+                rows[thing] = evolve(row, event, record)
     except Exception as error:
         assert record is not None  # noqa: S101
         return _failure(record, event, error)
@@ -306,15 +347,16 @@ def _failure(record: Record, event: Any, error: Exception) -> Failure:
     return Failure(record.position, f"{type(error).__name__}: {error}")
 
 
-def journal_rows(journal: Journal[Any], items: Iterable[Item]) -> tuple[list[Any], Failure | None]:
+def journal_rows(journal: Journal[Any], items: Sequence[Item]) -> tuple[list[Any], Failure | None]:
     """The rows of a journal for these items; stops at the first that its code does not take."""
+    make = journal.make
     rows = []
     record: Record | None = None
     try:
         for record, event in items:
             if type(event) is Broken:
                 raise DecodeError(event.problem)
-            row = journal.make(event, record)
+            row = make(event, record)
             if row is not None:
                 rows.append(row)
     except Exception as error:
@@ -326,6 +368,8 @@ def journal_rows(journal: Journal[Any], items: Iterable[Item]) -> tuple[list[Any
 def sum_up(rollup: Rollup, changes: Iterable[Change], deltas: Deltas) -> Deltas:
     """Add to ``deltas`` what changes of the source give to, and take from, a rollup's rows."""
     contribute = rollup.contribute
+    # First all that a key gets, then its sums: columns of numbers add up faster than one row to another.
+    gained: dict[Key, list[Sequence[int]]] = {}
     for old, new in changes:
         if type(old) is Retired:
             old = rollup.counted(old)
@@ -336,22 +380,20 @@ def sum_up(rollup: Rollup, changes: Iterable[Change], deltas: Deltas) -> Deltas:
             taken = contribute(old)
             if taken == given:
                 continue
-            _add(deltas, taken, -1)
-        _add(deltas, given, 1)
+            for key, numbers in taken:
+                gained.setdefault(key, []).append([-number for number in numbers])
+        for key, numbers in given:
+            gained.setdefault(key, []).append(numbers)
+    for key, rows in gained.items():
+        if key in deltas:
+            rows.append(deltas[key])
+        deltas[key] = list(rows[0] if len(rows) == 1 else map(sum, zip(*rows)))  # noqa: B905
     return deltas
 
 
-def _non_zero(deltas: Deltas) -> Deltas:
+def non_zero(deltas: Deltas) -> Deltas:
+    """Without those that change nothing."""
     return {key: numbers for key, numbers in deltas.items() if any(numbers)}
-
-
-def _add(deltas: Deltas, contributions: Iterable[Contribution], sign: int) -> None:
-    for key, numbers in contributions:
-        held = deltas.get(key)
-        if held is None:
-            deltas[key] = [sign * number for number in numbers]
-        else:
-            deltas[key] = list(map(add if sign > 0 else sub, held, numbers))
 
 
 def write_deltas(writer: Writer, rollup: Rollup, deltas: Deltas) -> None:
@@ -379,86 +421,6 @@ def decode(codec: Codec, rows: Iterable[RecordRow]) -> list[Item]:
         except (DecodeError, msgspec.DecodeError, RecursionError) as error:
             items.append((record, Broken(str(error))))
     return items
-
-
-class Folder:
-    """Folds long ranges of records into tables, page by page: what rebuilding, verifying and the far past share.
-
-    The sums of rollups are kept in memory and written when there are many, because most keys come again.
-    """
-
-    def __init__(
-        self,
-        writer: Writer,
-        codec: Codec,
-        groups: Sequence[Group],
-        writing: Callable[[], AbstractContextManager[object]] = nullcontext,
-        part: tuple[int, int] | None = None,
-    ) -> None:
-        self._writer = writer
-        self._codec = codec
-        self._writing = writing
-        self._groups = list(groups)
-        self._sums: dict[Rollup, Deltas] = {rollup: {} for group in groups for rollup in group.rollups}
-        tags = tuple(dict.fromkeys(tag for group in groups for tag in group.tags))
-        self._wanted = Selection(types=tags, part=part)
-        self.failures: dict[str, Failure] = {}
-
-    def fold(self, after: int, to: int, progress: Callable[[int], None] | None = None) -> None:
-        """Apply every record of ``(after, to]``; what fails is kept in ``failures``, by root and by rollup."""
-        start = after
-        with no_collection():
-            while after < to:
-                end, items = page(self._writer, self._codec, self._wanted, after, to)
-                self._apply(items, after, end)
-                after = end
-                if progress is not None:
-                    progress(end)
-        self._write([], start + 1, flush=True)
-
-    def _apply(self, items: list[Item], after: int, end: int) -> None:
-        plans = []
-        by_group = _split(self._groups, items)
-        for group in self._groups:
-            if group.root.name not in self.failures:
-                rollups = [rollup for rollup in group.rollups if rollup.name not in self.failures]
-                plans.append(plan(self._writer, group, rollups, by_group[group], end, self._sums))
-        self._write(plans, after + 1, flush=sum(map(len, self._sums.values())) > MAX_SUMS)
-
-    def _write(self, plans: list[Plan], first: int, *, flush: bool) -> None:
-        with self._writing():
-            for made in plans:
-                sound = made.failure is None
-                made.write(self._writer, first)
-                self.failures.update(made.rollup_failures)
-                if made.failure is not None:
-                    self.failures[made.group.root.name] = made.failure
-                    if sound:
-                        # Its sums hold what the refused rows would have given: they are to be made again.
-                        self.failures.update((rollup.name, made.failure) for rollup in made.group.rollups)
-            if flush:
-                for rollup, deltas in self._sums.items():
-                    self._write_sums(rollup, _non_zero(deltas), first)
-                    deltas.clear()
-
-    def _write_sums(self, rollup: Rollup, deltas: Deltas, first: int) -> None:
-        if rollup.name not in self.failures and (
-            error := _try(self._writer, partial(write_deltas, self._writer, rollup, deltas))
-        ):
-            self.failures[rollup.name] = Failure(first, f"a row cannot be stored: {error}")
-
-
-def _split(groups: Sequence[Group], items: list[Item]) -> dict[Group, list[Item]]:
-    """The items that each group wants."""
-    mine: dict[Group, list[Item]] = {group: [] for group in groups}
-    takers: dict[str, list[list[Item]]] = {}
-    for group in groups:
-        for tag in group.tags:
-            takers.setdefault(tag, []).append(mine[group])
-    for item in items:
-        for taker in takers[item[0].type]:
-            taker.append(item)
-    return mine
 
 
 def page(reader: Reader, codec: Codec, wanted: Selection, after: int, to: int) -> tuple[int, list[Item]]:

@@ -19,7 +19,7 @@ from eventlog.errors import (
     ProjectionUnknown,
 )
 from eventlog.log import EventLog, Tx
-from eventlog.projection.fold import Broken, Failure, Item, Plan, apply, as_dict, decode, evolve_all, key_map, page
+from eventlog.projection.fold import Broken, Failure, Item, Plan, apply, as_dict, decode, evolve_all, page, things_of
 from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup, groups_of, in_table
 from eventlog.projection.machine import (
     LAZY_MOST,
@@ -381,6 +381,8 @@ class Projections:
         made = Plan(group)
         for key, (old, new) in changes.rows.items():
             made.turn(key, new, old) if back else made.turn(key, old, new)
+        if group.root.table.words is not None:
+            made.fresh = writer.worded(group.root.table, made.fresh)
         for rollup in group.rollups:
             sign = -1 if back else 1
             deltas = changes.deltas(rollup)
@@ -591,7 +593,7 @@ class Projections:
                     continue
                 thing = key[0] if member.part is None else key
                 held = {thing: before}
-                failure: Failure | None = evolve_all(member, items, key_map(member, items), held)
+                failure: Failure | None = evolve_all(member, items, things_of(member, items), held)
                 after = before if failure else held[thing]
             columns = _changed(in_table(before), in_table(after))
             steps.append(Step(record.position, record.version, record.type, record.occurred_at, columns))

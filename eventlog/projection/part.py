@@ -15,7 +15,7 @@ import msgspec
 from eventlog.codec import Codec
 from eventlog.projection.children import leave_with_the_parent
 from eventlog.projection.discovery import installed
-from eventlog.projection.fold import Folder
+from eventlog.projection.folder import Folder
 from eventlog.projection.kinds import groups_of
 from eventlog.projection.parallel import Task
 from eventlog.store.base import Store

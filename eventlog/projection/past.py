@@ -9,7 +9,8 @@ from typing import Any
 from eventlog.codec import Codec
 from eventlog.errors import InvalidQuery, ProjectionFailed, ProjectionUnknown
 from eventlog.log import PAGE, EventLog
-from eventlog.projection.fold import Folder, no_collection
+from eventlog.projection.fold import no_collection
+from eventlog.projection.folder import Folder
 from eventlog.projection.kinds import Group, Journal
 from eventlog.projection.machine import Checkpoint, checkpoints, usable
 from eventlog.projection.undo import changes_between

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from eventlog.committer import Transaction
 from eventlog.errors import Corrupt, EventLogError, LogBusy, ProjectionError, ProjectionFailed
 from eventlog.log import EventLog
-from eventlog.projection.fold import Failure, Folder, as_dict
+from eventlog.projection.fold import Failure, as_dict
+from eventlog.projection.folder import Folder
 from eventlog.projection.kinds import Group, Projection
 from eventlog.projection.machine import Checkpoint, State, catch_up, checkpoints, fresh_checkpoint
 from eventlog.store.base import Progress, Scratch, Table, Values

@@ -15,8 +15,8 @@ from eventlog.projection.fold import (
     decode,
     evolve_all,
     journal_rows,
-    key_map,
     sum_up,
+    things_of,
 )
 from eventlog.projection.kinds import Entity, Group, Journal, Rollup, in_table
 from eventlog.store.base import Key, Reader, Selection
@@ -59,18 +59,18 @@ def _journal_changes(journal: Journal[Any], touched: list[Item]) -> Changes:
 
 
 def _entity_changes(reader: Reader, codec: Codec, entity: Entity[Any], touched: list[Item], first: int) -> Changes:
-    keys = key_map(entity, touched)
-    streams = [stream for stream, key in keys.items() if key is not None]
+    things = things_of(entity, touched)
+    about = zip(things, touched, strict=True)
+    streams = dict.fromkeys(record.stream for thing, (record, _) in about if thing is not None)
     earlier = decode(codec, reader.records_of(streams, first, entity.tags))
     rows: dict[Any, Any] = {}
-    _stop(entity.name, evolve_all(entity, earlier, keys, rows))
+    _stop(entity.name, evolve_all(entity, earlier, things_of(entity, earlier), rows))
     before = dict(rows)
-    _stop(entity.name, evolve_all(entity, touched, keys, rows))
+    _stop(entity.name, evolve_all(entity, touched, things, rows))
     positions: dict[Key, list[int]] = {}
     pairs: dict[Key, Change] = {}
-    for record, event in touched:
-        if keys[record.stream] is not None:
-            thing = entity.thing_of(record, event)
+    for thing, (record, _) in zip(things, touched, strict=True):
+        if thing is not None:
             key = entity.row_key(thing)
             positions.setdefault(key, []).append(record.position)
             pairs[key] = (before.get(thing), rows.get(thing))

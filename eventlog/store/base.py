@@ -28,6 +28,7 @@ Progress = Callable[[int, int | None, str], None]
 
 GENESIS = bytes(32)
 MAX_POSITION = 2**53 - 1
+MAX_KNOWN_FACETS = 4096
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -245,7 +246,7 @@ class Table:
         self.columns = tuple(_column(name, hints[name]) for name in fields)
         self.names = tuple(column.name for column in self.columns)
         facets, time = (words.facets, words.time) if words is not None else ((), None)
-        self._facets = tuple((name, self.names.index(name)) for name in facets)
+        self._facets = tuple((self.names.index(name), _Facets(name)) for name in facets)
         self._time = None if time is None else self.names.index(time)
         self.nullables = sum(column.nullable for column in self.columns)
         self.key_indexes = tuple(self.names.index(name) for name in self.key)
@@ -280,7 +281,7 @@ class Table:
 
     def terms(self, values: Values) -> list[str]:
         """The terms by which a row is found, besides its words: those of its facets and its time."""
-        terms = [facet(name, cell) for name, place in self._facets if (cell := values[place]) is not None]
+        terms = [facets[cell] for place, facets in self._facets if (cell := values[place]) is not None]
         if self._time is not None:
             terms += day_terms(values[self._time])
         return terms
@@ -312,6 +313,19 @@ class Table:
                 ) from error
             values = cells
         return self.row(*values)
+
+
+class _Facets(dict[str, str]):
+    """The terms of the values of a column that were asked for last."""
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+
+    def __missing__(self, value: str) -> str:
+        if len(self) >= MAX_KNOWN_FACETS:
+            self.clear()
+        term = self[value] = facet(self._column, value)
+        return term
 
 
 _KINDS: dict[Any, Kind] = {int: "int", float: "float", str: "text", bool: "bool"}
@@ -388,6 +402,9 @@ class QueryReader(Protocol):
 class Reader(QueryReader, Protocol):
     """A view of the present, with what commands and the projection machine need besides."""
 
+    records_at_once: int
+    """How many of many records are best read at a time."""
+
     def stream_version(self, stream: str) -> int:
         """The last version of a stream; 0 when it has no records."""
 
@@ -450,6 +467,12 @@ class Writer(Reader, Protocol):
 
     def rename_table(self, old: str, new: str) -> None:
         """Rename a table."""
+
+    def worded(self, table: Table, rows: Sequence[Values]) -> list[Values]:
+        """Rows of a table with words as `insert` takes them: with what an index takes in the place of the text.
+
+        That takes time, and no lock: it is done before they are written.
+        """
 
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
         """Insert rows whose keys are not there."""

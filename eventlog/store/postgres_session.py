@@ -97,6 +97,8 @@ def rolled_back(connection: Connection) -> bool:
 class Reader(SqlReader):
     """Reads on one connection."""
 
+    records_at_once = 4096
+
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.execute = self._execute
@@ -176,6 +178,10 @@ class Reader(SqlReader):
         asked = " AND ".join(["words @@ ?::tsquery"] * len(matches))
         rows = f"{quoted(table.name)}{condition}{' AND ' if condition else ' WHERE '}{asked}"
         return rows, [*values, *(tsquery(match, terms) for match in matches)]
+
+    def _among(self, name: str, wanted: Sequence[str], values: list[Any]) -> str:
+        values.append(list(wanted))
+        return f"{name} = ANY(?)"
 
     def _share(self) -> str:
         return "ascii(right(stream, 1)) % ? = ?"
@@ -276,10 +282,12 @@ class Writer(Reader, SqlWriter):
 
     # rows
 
+    def worded(self, table: Table, rows: Sequence[Values]) -> list[Values]:
+        if not self.keeps_words:
+            return [(*row[:-1], "") for row in rows]
+        return [(*row[:-1], tsvector(table.terms(row), words(row[-1]))) for row in rows]
+
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
-        if table.words is not None:
-            kept = self.keeps_words
-            rows = [(*row[:-1], tsvector(table.terms(row), words(row[-1])) if kept else "") for row in rows]
         if len(rows) > 1 and len(rows) * len(table.columns) > MOST_VALUES:
             self._copy(f"COPY {quoted(table.name)} ({stored_names(table)}) FROM STDIN", held_rows(table, rows))
         elif rows:
@@ -345,7 +353,10 @@ class Scratch(Private):
         touched = table.renamed(f"{table.name}__touched")
         columns = ", ".join(quoted(key) for key in table.key)
         self._copy(f"COPY {quoted(touched.name)} ({columns}) FROM STDIN", [held(key) for key in dict.fromkeys(keys)])
-        self.insert(table.renamed(f"{table.name}__folded"), list(rows))
+        kept = list(rows)
+        if table.words is not None:
+            kept = self.worded(table, kept)
+        self.insert(table.renamed(f"{table.name}__folded"), kept)
 
     def cut(self, table: Table, position: int) -> None:
         self.execute(

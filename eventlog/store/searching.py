@@ -7,7 +7,7 @@ begins so, ``error OR warning`` either (OR binds closer than what stands beside 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -165,11 +165,15 @@ def _tsquery_phrase(phrase: Phrase) -> str:
     return f"({' <-> '.join(words)})"
 
 
-def tsvector(terms: Iterable[str], words: Iterable[str]) -> str:
+def tsvector(terms: Sequence[str], words: Sequence[str]) -> str:
     """What PostgreSQL keeps of a text: terms without places, and each word with the places where it stands."""
-    places: dict[str, list[int]] = {}
-    for place, word in enumerate(words, 1):
-        places.setdefault(word, []).append(place)
-    parts = [f"'{term}'" for term in terms]
-    parts += [f"'{word}':{','.join(map(str, at[:256]))}" for word, at in places.items()]
+    if len(set(words)) == len(words):
+        parts = [f"'{word}':{place}" for place, word in enumerate(words, 1)]
+    else:
+        places: dict[str, list[int]] = {}
+        for place, word in enumerate(words, 1):
+            places.setdefault(word, []).append(place)
+        parts = [f"'{word}':{','.join(map(str, at[:256]))}" for word, at in places.items()]
+    if terms:
+        parts.append("'" + "' '".join(terms) + "'")
     return " ".join(parts)

@@ -53,6 +53,7 @@ class Answer(Protocol):
 class SqlReader(ABC):
     """Reads on one connection. See `eventlog.store.base.Reader`."""
 
+    records_at_once = 512
     unlimited: Any = None
     """What stands for no limit behind LIMIT."""
     join = "JOIN"
@@ -77,20 +78,20 @@ class SqlReader(ABC):
         in_stream: bool = False,
     ) -> list[RecordRow]:
         axis = "version" if in_stream else "position"
-        conditions, values = [f"{axis} > ?"], [after]
+        conditions = [f"{axis} > ?"]
+        values: list[Any] = [after]
         if to is not None:
             conditions.append(f"{axis} <= ?")
             values.append(to)
         for column, wanted in (("stream", where.streams), ("type", where.types)):
             if wanted is not None:
-                conditions.append(f"{column} IN ({marks(len(wanted))})" if wanted else "FALSE")
-                values.extend(wanted)  # type: ignore[arg-type]
+                conditions.append(self._among(column, wanted, values))
         if where.categories is not None:
             # '.' follows '-' byte by byte, and streams are compared by bytes: the prefix as a range of the index.
             ranges = " OR ".join("stream = ? OR (stream >= ? AND stream < ?)" for _ in where.categories)
             conditions.append(f"({ranges or 'FALSE'})")
             for category in where.categories:
-                values.extend((category, f"{category}-", f"{category}."))  # type: ignore[arg-type]
+                values.extend((category, f"{category}-", f"{category}."))
         if where.part is not None:
             conditions.append(self._share())
             values.extend(where.part[::-1])
@@ -215,6 +216,11 @@ class SqlReader(ABC):
                 parts.append(f"{column(table, name)} {op} ?")
                 values.append(value)
         return (f" WHERE {' AND '.join(parts)}" if parts else ""), values
+
+    def _among(self, name: str, wanted: Sequence[str], values: list[Any]) -> str:
+        """Whether a column of the log has one of these texts, which are added to the values."""
+        values.extend(wanted)
+        return f"{name} IN ({marks(len(wanted))})" if wanted else "FALSE"
 
     @abstractmethod
     def _share(self) -> str:

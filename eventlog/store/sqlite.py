@@ -64,8 +64,12 @@ PRAGMAS = (
     "wal_autocheckpoint = 1000",
     "cache_size = -65536",
     "journal_size_limit = 67108864",
+    "secure_delete = FAST",
 )
-"""What a connection that writes is set to, for commits that are synced."""
+"""What a connection that writes is set to, for commits that are synced.
+
+Tables that are dropped are not overwritten, as some builds of SQLite would: what they say, the events say, too.
+"""
 _stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import compress, groupby, repeat
+from functools import lru_cache
+from itertools import chain, compress, groupby, repeat
 from operator import is_not
 from typing import Any
 
@@ -19,6 +20,7 @@ from eventlog.store.sql import (
     SqlReader,
     SqlWriter,
     insert_filled_sql,
+    insert_sql,
     marks,
     names,
     quoted,
@@ -41,6 +43,8 @@ _HAS_TABLE = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
 _WORDS = words_of("")
 # Bigger batches in memory and fewer merges than FTS5 would have it: an index that is written as fast as a log is read
 # in. More pieces of it are looked at by a search, which takes a fraction of a millisecond each.
+ROWS_AT_ONCE = 32
+"""Of many rows so many are given to a statement: it begins and ends once for all of them."""
 _LATE_LENGTH = 4096
 """Characters: longer texts are put into the index at once."""
 _LATE_SPAN = 256
@@ -189,11 +193,19 @@ class WriteSession(Session, SqlWriter):
             super().rename_table(words_of(old), words_of(new))
             self.execute(f"ALTER TABLE {_late(quoted(words_of(old)))} RENAME TO {_late(quoted(words_of(new)))}")
 
+    def worded(self, table: Table, rows: Sequence[Values]) -> list[Values]:
+        if not self.keeps_words:
+            return [(*row[:-1], "") for row in rows]
+        return [(*row[:-1], " ".join((*table.terms(row), spaced(row[-1])))) for row in rows]
+
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
         if table.words is not None:
             if rows and self.keeps_words:
-                self._insert_words(table, rows)
+                self._insert_words(table, [(row[0], row[-1]) for row in rows])
             rows = [row[:-1] for row in rows]
+        self._insert_rows(table, rows)
+
+    def _insert_rows(self, table: Table, rows: Sequence[Values]) -> None:
         if table.nullables < _MANY_NULLABLE:
             super().insert(table, rows)
             return
@@ -207,23 +219,22 @@ class WriteSession(Session, SqlWriter):
                 sql = known[filled] = insert_filled_sql(table, filled)
             self.executemany(sql, [tuple(compress(row, filled)) for row in alike])
 
-    def _insert_words(self, table: Table, rows: Sequence[Values]) -> None:
-        """Words of rows that have none yet: what was rolled back left them here, and they are the same again.
+    def _insert_words(self, table: Table, fresh: list[tuple[int, str]]) -> None:
+        """Words of rows, by position, that have none yet: what was rolled back left them, and they are the same again.
 
         FTS5 writes half a dozen pages whatever a commit brings, so a few short texts wait until there are more.
         """
         index = quoted(words_of(table.name))
         late, sizes = _late(index), quoted(f"{words_of(table.name)}_docsize")
-        first, last = rows[0][0], rows[-1][0]
+        first, last = fresh[0][0], fresh[-1][0]
         newest, done = self.execute(
             f"SELECT (SELECT max(position) FROM {late}), (SELECT max(id) FROM {sizes})"
         ).fetchone()
-        held: set[int] = set()
         if max(newest or 0, done or 0) >= first:
             sql = f"SELECT id FROM {sizes} WHERE id BETWEEN ?1 AND ?2 UNION ALL "
             sql += f"SELECT position FROM {late} WHERE position BETWEEN ?1 AND ?2"
             held = {row[0] for row in self.execute(sql, (first, last)).fetchall()}
-        fresh = [(row[0], " ".join((*table.terms(row), spaced(row[-1])))) for row in rows if row[0] not in held]
+            fresh = [row for row in fresh if row[0] not in held]
         if not fresh:
             return
         short = sum([len(words) for _, words in fresh]) <= _LATE_LENGTH
@@ -286,7 +297,7 @@ class ScratchSession(_PrivateSession):
         self.executemany(f"INSERT OR IGNORE INTO temp.{touched} VALUES ({marks(len(table.key))})", list(keys))
         kept = list(rows)
         if table.words is not None and kept:
-            self._insert_words(table, kept)
+            self._insert_words(table, [(row[0], row[-1]) for row in self.worded(table, kept)])
             kept = [row[:-1] for row in kept]
         self.executemany(f"INSERT INTO temp.{folded} VALUES ({marks(len(table.columns))})", kept)
 
@@ -329,6 +340,17 @@ class BuildSession(_PrivateSession):
         self.execute("PRAGMA wal_autocheckpoint = 8000")
         self.execute("PRAGMA cache_size = -16384")
 
+    def _insert_rows(self, table: Table, rows: Sequence[Values]) -> None:
+        whole = len(rows) - len(rows) % ROWS_AT_ONCE if table.nullables < _MANY_NULLABLE else 0
+        if whole:
+            many = [list(chain.from_iterable(rows[at : at + ROWS_AT_ONCE])) for at in range(0, whole, ROWS_AT_ONCE)]
+            self.executemany(_insert_many_sql(table), many)
+        super()._insert_rows(table, rows[whole:])
+
+    def _insert_words(self, table: Table, fresh: list[tuple[int, str]]) -> None:
+        # Nothing was ever rolled back in tables as new as these, and nothing waits for more.
+        self.executemany(f"INSERT INTO {quoted(words_of(table.name))}(rowid, words) VALUES (?, ?)", fresh)
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         with self._exclusive():
@@ -339,6 +361,17 @@ class BuildSession(_PrivateSession):
                 self.execute("ROLLBACK")
                 raise
             self.execute("COMMIT")
+
+
+@lru_cache(maxsize=256)
+def _insert_many_sql(table: Table) -> str:
+    """As many rows as `ROWS_AT_ONCE`. It stops at the first that is refused, and leaves the others to a savepoint.
+
+    To undo them itself, the statement would first copy every page that it touches.
+    """
+    return insert_sql(table, ", ".join([f"({marks(len(table.columns))})"] * ROWS_AT_ONCE)).replace(
+        "INSERT", "INSERT OR FAIL", 1
+    )
 
 
 def _late(index: str) -> str:

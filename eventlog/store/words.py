@@ -64,6 +64,8 @@ def pairs(run: str) -> list[str]:
 
 def words(text: str) -> list[str]:
     """Every word of a text, in order."""
+    if len(text) <= MAX_WORD and text.isascii():
+        return _ASCII_WORD.findall(text.lower())
     found: list[str] = []
     for run in runs(_counted(text)):
         if type(run) is Run:
@@ -78,6 +80,8 @@ def spaced(text: str) -> str:
 
     What is ASCII is left as it is, which is most of most texts.
     """
+    if len(text) <= MAX_WORD and text.isascii():
+        return text
     text = _counted(text)
     if text.isascii():
         if not any(text[at : at + MAX_WORD // 2].isalnum() for at in range(0, len(text) - MAX_WORD, MAX_WORD // 2)):
@@ -107,7 +111,6 @@ def _counted(text: str) -> str:
     return text[:MAX_BYTES].encode("utf-8", "replace")[:MAX_BYTES].decode("utf-8", "ignore")
 
 
-@lru_cache(maxsize=4096)
 def facet(column: str, value: str) -> str:
     """The term of a value of a column. Two values may share one: whoever finds by it looks at the row, too."""
     return f"{MARK}{column}{crc32(value.encode('utf-8', 'surrogatepass')):08x}"
