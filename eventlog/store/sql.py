@@ -38,6 +38,7 @@ _SAVE_CHECKPOINT = (
     f"ON CONFLICT (name) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in CHECKPOINT_COLUMNS[1:])}"
 )
 CHUNK = 500
+MOST_SELECTS = 1000
 
 
 class Answer(Protocol):
@@ -162,14 +163,30 @@ class SqlReader(ABC):
         limit: int | None = None,
         offset: int = 0,
     ) -> list[Any]:
+        limited = limit is not None or offset != 0
+        # Putting the words together takes as long as finding a row: what is asked in the same form has the same words.
+        form = (type(self), table, tuple(order), limited, tuple(map(_form, where)))
+        sql = _selects.get(form)
+        if sql is None:
+            sql, values = self._select(table, where, order, limited)
+            if all(one.op != "match" for one in where):  # there the words depend on what is searched
+                if len(_selects) >= MOST_SELECTS:
+                    _selects.clear()
+                _selects[form] = sql
+        else:
+            values = _values(where)
+        if limited:
+            values += [self.unlimited if limit is None else limit, offset]
+        return [table.load(self.plain(row)) for row in self.execute(sql, values).fetchall()]
+
+    def _select(
+        self, table: Table, where: Sequence[Filter], order: Sequence[str], limited: bool
+    ) -> tuple[str, list[Any]]:
         rows, values = self._rows(table, where)
         keys = ", ".join(self._order(table, name.lstrip("-"), name[0] == "-") for name in order)
         sql = f"SELECT {names(table)} FROM {rows}"
         sql += f" ORDER BY {keys}" if keys else ""
-        if limit is not None or offset:
-            sql += " LIMIT ? OFFSET ?"
-            values += [self.unlimited if limit is None else limit, offset]
-        return [table.load(self.plain(row)) for row in self.execute(sql, values).fetchall()]
+        return f"{sql} LIMIT ? OFFSET ?" if limited else sql, values
 
     def count(self, table: Table, where: Sequence[Filter] = ()) -> int:
         rows, values = self._rows(table, where)
@@ -198,24 +215,19 @@ class SqlReader(ABC):
 
     def _condition(self, table: Table, where: Sequence[Filter]) -> tuple[str, list[Any]]:
         parts: list[str] = []
-        values: list[Any] = []
         for name, op, value in where:
             if op == "in":
                 parts.append(f"{column(table, name)} IN ({marks(len(value))})" if value else "FALSE")
-                values.extend(value)
             elif op == "has":
                 parts.append(self._has(column(table, name)))
-                values.extend(value)
             elif op == "text":
                 columns = [column(table, one) for one in name.split("|")]
                 parts.append("(" + " OR ".join(self._holds(one) for one in columns) + ")")
-                values.extend([value] * len(columns))
             elif value is None and op == "=":
                 parts.append(f"{column(table, name)} IS NULL")
             else:
                 parts.append(f"{column(table, name)} {op} ?")
-                values.append(value)
-        return (f" WHERE {' AND '.join(parts)}" if parts else ""), values
+        return (f" WHERE {' AND '.join(parts)}" if parts else ""), _values(where)
 
     def _among(self, name: str, wanted: Sequence[str], values: list[Any]) -> str:
         """Whether a column of the log has one of these texts, which are added to the values."""
@@ -274,9 +286,7 @@ class SqlWriter(SqlReader):
     # rows
 
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
-        if len(rows) == 1:
-            self.execute(insert_sql(table), rows[0])
-        elif rows:
+        if rows:
             self.executemany(insert_sql(table), rows)
 
     def update(self, table: Table, columns: tuple[int, ...], rows: Sequence[Values]) -> None:
@@ -289,10 +299,7 @@ class SqlWriter(SqlReader):
     def add(self, table: Table, deltas: Sequence[Values]) -> None:
         if not deltas:
             return
-        if len(deltas) == 1:
-            self.execute(add_sql(table), deltas[0])
-        else:
-            self.executemany(add_sql(table), deltas)
+        self.executemany(add_sql(table), deltas)
         first = len(table.key)
         fallen = [row[:first] for row in deltas if min(row[first:]) < 0]
         if fallen:
@@ -307,6 +314,29 @@ class SqlWriter(SqlReader):
     def rollback_to_savepoint(self) -> None:
         self.execute("ROLLBACK TO nested")
         self.execute("RELEASE nested")
+
+
+_selects: dict[tuple[Any, ...], str] = {}
+"""The words of questions by their form: who asks, the table, the order, and of each condition all but its value."""
+
+
+def _form(condition: Filter) -> tuple[str, str, int]:
+    """All of a condition that its words depend on."""
+    name, op, value = condition
+    return name, op, len(value) if op == "in" else value is None
+
+
+def _values(where: Sequence[Filter]) -> list[Any]:
+    """What is bound to the conditions' places."""
+    values: list[Any] = []
+    for name, op, value in where:
+        if op in ("in", "has"):
+            values.extend(value)
+        elif op == "text":
+            values.extend([value] * (name.count("|") + 1))
+        elif op != "=" or value is not None:
+            values.append(value)
+    return values
 
 
 def quoted(name: str) -> str:
