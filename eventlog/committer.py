@@ -57,6 +57,7 @@ class Appended(NamedTuple):
     duplicate: bool = False
 
 
+_NONE = (Expect.NO_STREAM, 0)
 Prepared = tuple[
     str, Sequence[Encoded], Expect | int, str | None, int, str | None, str | None, str | None, bytes | None
 ]
@@ -68,7 +69,7 @@ Mark = tuple[int, int, bytes, int]
 
 
 class Refused(Exception):
-    """A projection made a row that the store does not take: the transaction is to be done again, with care."""
+    """The store does not take a row of a projection, or a record: the transaction is to be done again, with care."""
 
 
 class Projector(Protocol):
@@ -112,6 +113,11 @@ class Transaction:
         return self._position != self._start
 
     @property
+    def position(self) -> int:
+        """The last position as this transaction leaves it."""
+        return self._position
+
+    @property
     def head(self) -> Head:
         """The head as this transaction leaves it."""
         return Head(self._position, self._hash, self._recorded)
@@ -127,7 +133,7 @@ class Transaction:
         stream, events, expect, key, occurred, actor, correlation, causation, metadata = prepared
         version = self._versions.get(stream)
         if version is None:
-            version = self._version(stream)
+            version = self._version(stream, expect)
         if expect is not Expect.ANY and not _holds(expect, version):
             raise WrongExpectedVersion(stream, expect.value if isinstance(expect, Expect) else expect, version)
         position, previous = self._position, self._hash
@@ -169,7 +175,7 @@ class Transaction:
 
     def append_all(self, appends: Sequence[Prepared]) -> list[Appended]:
         """Several appends, with one look at the store for the versions of all streams."""
-        self._look_up({prepared[0] for prepared in appends})
+        self._look_up({prepared[0] for prepared in appends if not self._begins(prepared[2])})
         append = self.append
         return [append(prepared) for prepared in appends]
 
@@ -214,7 +220,12 @@ class Transaction:
         if rows[-1][0] > MAX_POSITION:
             raise InvalidInput(f"a log holds at most {MAX_POSITION} events")
         self._rows, self._events = [], []
-        self.writer.insert_records(rows)
+        try:
+            self.writer.insert_records(rows)
+        except Exception as error:
+            if self._careful or not self.writer.refuses(error):
+                raise
+            raise Refused("records") from error
         projector = self._projector
         if projector is not None:
             tags, codec = projector.tags, self._codec
@@ -236,6 +247,10 @@ class Transaction:
         rows = self.writer.records(after, None, Selection(streams=(stream,), types=types), in_stream=True)
         return [Record(*row, self._codec) for row in rows]
 
+    def _begins(self, expect: Expect | int) -> bool:
+        """Whether a stream is taken to be new without a look: that it is not, the store tells when it has to insert."""
+        return not self._careful and expect in _NONE
+
     def _look_up(self, streams: set[str]) -> None:
         """Learn the versions of streams, all at once."""
         self._make_room()
@@ -251,9 +266,11 @@ class Transaction:
             for row in self._rows:
                 self._versions[row[1]] = row[2]
 
-    def _version(self, stream: str) -> int:
+    def _version(self, stream: str, expect: Expect | int = Expect.ANY) -> int:
         self._make_room()
-        version = self._versions.get(stream) or self.writer.stream_version(stream)
+        version = self._versions.get(stream)
+        if version is None:
+            version = 0 if self._begins(expect) else self.writer.stream_version(stream)
         self._versions[stream] = version
         return version
 

@@ -170,12 +170,11 @@ class Inline:
                 save(writer, group, rollups, checkpoints(writer, old), new, made)
                 self.forget()
         for lazy in found.lazy:
-            self._apply_lazily(writer, lazy, [item for item in items if item[0].type in lazy.tags], old, new)
+            if mine := [item for item in items if item[0].type in lazy.tags]:
+                self._apply_lazily(writer, lazy, mine, old, new)
 
     def _apply_lazily(self, writer: Writer, lazy: _Lazy, mine: list[Item], old: int, new: int) -> None:
         """Take a big batch at once, let others wait, and catch up when enough has come together."""
-        if not mine:
-            return
         if lazy.waiting or len(mine) < LAZY_STEP // 4:
             lazy.waiting += len(mine)
             if lazy.waiting < LAZY_STEP:

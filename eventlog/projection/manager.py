@@ -471,14 +471,14 @@ class Projections:
 
         Where they are inline and nobody else has written since, this costs nothing.
         """
-        reader, writer = tx.reader, tx.transaction.writer
-        moving = self._inline.moving(writer, tx.transaction.head.position)
+        reader = tx.reader
+        moving = self._inline.moving(tx.transaction.writer, tx.transaction.position)
         for name in names:
             if name not in moving:
                 self._bring(tx, reader, name)
 
     def _bring(self, tx: Tx, reader: Reader, name: str) -> None:
-        group, head = self._group(name), tx.transaction.head.position
+        group, head = self._group(name), tx.transaction.position
         stored = checkpoints(reader, head)
         self._refuse_unreliable(name, stored)
         if stored[group.root.name].position < head:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import product
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -134,9 +133,9 @@ class _Desk:
 
     def find(self, job_id: str) -> Job | None:
         """A job, or None."""
-        if job_id in self._touched:
+        if _checked(job_id) in self._touched:
             self.settle()
-        job: Job | None = self._projections.row(self.tx, JOBS, _checked(job_id))
+        job: Job | None = self._projections.row(self.tx, JOBS, job_id)
         return job
 
     def row(self, job_id: str) -> Job:
@@ -153,11 +152,12 @@ class _Desk:
 
     def end_of(self, worker_id: str) -> str | None:
         """``stopped`` or ``lost``; None for a worker that works, or of whom nothing is known."""
-        with suppress(ProjectionError):  # a table that looks into the past knows nothing of the present
+        try:
             self._projections.bring(self.tx, "workers")
-            worker: Worker | None = self._projections.row(self.tx, WORKERS, worker_id)
-            return None if worker is None or worker.status == "running" else worker.status
-        return None
+        except ProjectionError:  # a table that looks into the past knows nothing of the present
+            return None
+        worker: Worker | None = self._projections.row(self.tx, WORKERS, worker_id)
+        return None if worker is None or worker.status == "running" else worker.status
 
     def knows(self, jobs: Iterable[Job]) -> None:
         """Remember rows that were just read here, and not touched yet."""
@@ -704,8 +704,8 @@ def _wish(
 
 def _names(names: Sequence[str] | None) -> Sequence[str] | None:
     """Each once: what is read twice before it is written would be claimed twice."""
-    if names is None:
-        return None
+    if names is None or (type(names) is tuple and len(names) == 1 and type(names[0]) is str):
+        return names
     found = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else (names,)
     if wrong := [name for name in found if not isinstance(name, str)]:
         raise InvalidInput(f"queues and kinds are names, not {wrong[0]!r}")

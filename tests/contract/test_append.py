@@ -12,6 +12,7 @@ import pytest
 from eventlog import ANY, EXISTS, NO_STREAM, Append
 from eventlog.app import Log
 from eventlog.errors import InvalidInput, WrongExpectedVersion
+from eventlog.log import Tx
 from tests.helpers import Measured, Noted, assert_whole, columns, notes, positions
 
 
@@ -135,6 +136,25 @@ def test_zero_takes_a_stream_that_is_not_there(log: Log) -> None:
     assert log.append("note-1", Noted(), expect=0).version == 1
     with pytest.raises(WrongExpectedVersion):
         log.append("note-1", Noted(), expect=0)
+
+
+def test_a_stream_that_is_not_new_is_told_where_nobody_looked(log: Log) -> None:
+    log.append("note-1", Noted())
+    log.committer.forget()  # as if others had appended it
+    tried: list[int] = []
+
+    def work(tx: Tx) -> None:
+        tried.append(tx.append("note-2", Noted(), expect=0).version)
+        tx.append("note-1", Noted(), expect=NO_STREAM)
+
+    with pytest.raises(WrongExpectedVersion, match="note-1") as caught:
+        log.decide(work)
+    assert (caught.value.stream, caught.value.expected, caught.value.actual) == ("note-1", "no stream", 1)
+    assert tried == [1, 1]  # the store refused the record, and with care it was seen why
+    log.committer.forget()
+    with pytest.raises(WrongExpectedVersion, match="note-1"):
+        log.append_many([Append(stream=stream, events=Noted(), expect=0) for stream in ("note-2", "note-1")])
+    assert log.append("note-2", Noted(), expect=0) == (2, 2, 1, False)
 
 
 @pytest.mark.parametrize("wrong", [True, "any", 1.0, None])
