@@ -25,7 +25,8 @@ def uuid7() -> str:
         # 10 bits of microseconds and 2 random ones fill rand_a; a clock that stands still or goes back only counts on.
         ms, us = divmod(now_us(), 1000)
         stamp = _last = max(ms << 12 | us << 2 | random & 3, _last + 1)
-    text = f"{stamp >> 12:012x}{0x7000 | stamp & 0xFFF:04x}{0b10 << 62 | random >> 2:016x}"
+    bits = (stamp >> 12) << 80 | (0x7000 | stamp & 0xFFF) << 64 | 0b10 << 62 | random >> 2
+    text = bits.to_bytes(16).hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

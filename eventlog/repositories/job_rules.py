@@ -67,6 +67,8 @@ def delay_us(job: Job, failed: int) -> int:
 
 def policy_of(given: object) -> RetryPolicy:
     """A policy, perhaps as a mapping. Raises InvalidInput for one that gives no delay."""
+    if given is DEFAULT_POLICY:
+        return DEFAULT_POLICY
     try:
         policy = given if isinstance(given, RetryPolicy) else msgspec.convert(given, RetryPolicy)
     except msgspec.ValidationError as error:

@@ -40,6 +40,7 @@ from eventlog.repositories.base import Repository
 from eventlog.repositories.job_check import Problem, check_jobs
 from eventlog.repositories.job_explain import JobExplainer, JobExplanation
 from eventlog.repositories.job_rules import (
+    DEFAULT_POLICY,
     ENDED,
     PENDING,
     STATUSES,
@@ -82,7 +83,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     expires_at: int | None = None
     max_retries: int = 3
     max_crashes: int = 3
-    retry_policy: RetryPolicy = RetryPolicy()
+    retry_policy: RetryPolicy = DEFAULT_POLICY
     timeout_us: int | None = None
     on_crash: OnCrash = "requeue"
     unique_key: str | None = None
