@@ -204,10 +204,12 @@ class Plan:
 
     def _write_root(self, writer: Writer) -> None:
         table = self.group.root.table
-        writer.insert(table, self.fresh)
+        if self.fresh:
+            writer.insert(table, self.fresh)
         for columns, rows in self.updated.items():
             writer.update(table, columns, rows)
-        writer.delete(table, self.gone)
+        if self.gone:
+            writer.delete(table, self.gone)
 
     def _write_apart(self, writer: Writer) -> None:
         if error := attempt(writer, partial(self._write_root, writer)):
