@@ -367,7 +367,7 @@ def test_a_worker_takes_what_a_crash_left_before_it_begins(tmp_path: Path) -> No
     with eventlog.open(path) as log:
         job_id = log.jobs.enqueue("touch", {"path": str(tmp_path / "began"), "seconds": 1.5}).job_id
         with process(path, folder=tmp_path) as victim:
-            eventually((tmp_path / "began").exists, 20)
+            eventually(lambda: (tmp_path / "began").exists() and (tmp_path / "began").read_text(), 20)
             victim.kill()
         with process(path, "--until-empty", folder=tmp_path) as worker:
             status, output = worker.end()
