@@ -62,7 +62,7 @@ PRAGMAS = (
     "trusted_schema = OFF",
     "cell_size_check = ON",
     "wal_autocheckpoint = 1000",
-    "cache_size = -65536",
+    "cache_size = -32768",
     "journal_size_limit = 67108864",
     "secure_delete = FAST",
 )
