@@ -340,6 +340,10 @@ class BuildSession(_PrivateSession):
         self.execute("PRAGMA wal_autocheckpoint = 8000")
         self.execute("PRAGMA cache_size = -16384")
 
+    def create_indexes(self, table: Table) -> None:
+        self.execute("PRAGMA cache_size = -65536")  # what is sorted in memory, needs no file
+        super().create_indexes(table)
+
     def _insert_rows(self, table: Table, rows: Sequence[Values]) -> None:
         whole = len(rows) - len(rows) % ROWS_AT_ONCE if table.nullables < _MANY_NULLABLE else 0
         if whole:
