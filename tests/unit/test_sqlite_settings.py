@@ -23,7 +23,9 @@ WANTED = {
     "trusted_schema": 0,
     "cell_size_check": 1,
     "wal_autocheckpoint": 1000,
+    "cache_size": -32_768,
     "journal_size_limit": 67_108_864,
+    "secure_delete": 2,
 }
 
 
@@ -69,4 +71,5 @@ def test_what_status_tells_is_what_a_connection_that_writes_is_set_to(tmp_path: 
         told = maintenance.status(log)
     assert told["settings"]["journal_mode"] == "wal"
     words = {1: "ON", 0: "OFF", 2: "FULL", "wal": "WAL"}
-    assert told["writer_settings"] == {name: words.get(value, str(value)) for name, value in WANTED.items()}
+    named = {name: words.get(value, str(value)) for name, value in WANTED.items()}
+    assert told["writer_settings"] == named | {"secure_delete": "FAST"}
