@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from eventlog.committer import Appended, Request, Transaction
@@ -26,14 +26,15 @@ class AsyncLog:
     async def append(self, stream: str, events: Events, *, durability: Durability = "full", **options: Any) -> Appended:
         """As `EventLog.append`. Cancelled while waiting, the append may be stored all the same."""
         prepared = self._log.prepare(stream, events, **options)
-        return await self._submit(lambda transaction: transaction.append(prepared), durability)
+        return await self._submit(lambda transaction: transaction.append(prepared), durability, (prepared[0],))
 
     async def append_many(self, appends: Iterable[Append], *, durability: Durability = "full") -> list[Appended]:
         """As `EventLog.append_many`: all or nothing."""
         prepared = self._log.prepare_many(appends)
-        return await self._submit(lambda transaction: transaction.append_all(prepared), durability)
+        streams = [one[0] for one in prepared]
+        return await self._submit(lambda transaction: transaction.append_all(prepared), durability, streams)
 
-    async def _submit(self, work: Callable[[Transaction], T], durability: Durability) -> T:
+    async def _submit(self, work: Callable[[Transaction], T], durability: Durability, streams: Sequence[str]) -> T:
         self._log.check_writable()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
@@ -51,7 +52,7 @@ class AsyncLog:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(settle)
 
-        request: Request[T] = Request(work, durability, pure=True)
+        request: Request[T] = Request(work, durability, True, streams)
         request.wake = wake
         if committer.enqueue(request):
             loop.run_in_executor(None, committer.lead, request)
@@ -100,11 +101,12 @@ class AsyncLog:
                 await asyncio.sleep(pause_s)
                 pause_s = self._log.longer(pause_s)
                 continue
-            pause_s = poll_s
+            pause_s, looked = poll_s, time.monotonic()
             async for record in self.read(position, end, streams=streams, categories=categories, types=types):
                 yield record
                 quiet_since = time.monotonic()
             position = end
+            await asyncio.sleep(max(0.0, looked + poll_s - time.monotonic()))
 
 
 def _take(records: Any) -> list[Record]:

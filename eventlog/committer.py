@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
@@ -25,6 +25,7 @@ from eventlog.store.base import (
     Head,
     Record,
     RecordRow,
+    Refused,
     Selection,
     Store,
     Writer,
@@ -68,10 +69,6 @@ Mark = tuple[int, int, bytes, int]
 """A place in a transaction: records not flushed, position, hash and recorded_at."""
 
 
-class Refused(Exception):
-    """The store does not take a row of a projection, or a record: the transaction is to be done again, with care."""
-
-
 class Projector(Protocol):
     """What keeps tables true in the transaction of the append."""
 
@@ -96,7 +93,7 @@ class Transaction:
 
     def __init__(self, committer: Committer, writer: Writer, head: Head, careful: bool = False) -> None:
         self.writer = writer
-        self._careful = careful
+        self.careful = careful
         self._position, self._hash, self._recorded = head
         self._start = head.position
         self._projector = committer.projector
@@ -223,7 +220,7 @@ class Transaction:
         try:
             self.writer.insert_records(rows)
         except Exception as error:
-            if self._careful or not self.writer.refuses(error):
+            if self.careful or not self.writer.refuses(error):
                 raise
             raise Refused("records") from error
         projector = self._projector
@@ -234,7 +231,7 @@ class Transaction:
                 for row, event in zip(rows, events, strict=True)
                 if row[3] in tags and type(event) is not UnknownEvent
             ]
-            projector.apply(self.writer, items, rows[0][0] - 1, rows[-1][0], self._careful)
+            projector.apply(self.writer, items, rows[0][0] - 1, rows[-1][0], self.careful)
 
     def stream_version(self, stream: str) -> int:
         """The version of a stream, with what this transaction has appended."""
@@ -249,7 +246,7 @@ class Transaction:
 
     def _begins(self, expect: Expect | int) -> bool:
         """Whether a stream is taken to be new without a look: that it is not, the store tells when it has to insert."""
-        return not self._careful and expect in _NONE
+        return not self.careful and expect in _NONE
 
     def _look_up(self, streams: set[str]) -> None:
         """Learn the versions of streams, all at once."""
@@ -340,10 +337,13 @@ def _holds(expect: Expect | int, version: int) -> bool:
 class Request(Generic[T]):
     """Work to be done in a write transaction, and what came of it."""
 
-    __slots__ = ("durability", "error", "finished", "gate", "pure", "result", "taken", "wake", "work")
+    __slots__ = ("durability", "error", "finished", "gate", "pure", "result", "streams", "taken", "wake", "work")
 
-    def __init__(self, work: Callable[[Transaction], T], durability: Durability, pure: bool) -> None:
+    def __init__(
+        self, work: Callable[[Transaction], T], durability: Durability, pure: bool, streams: Sequence[str] = ()
+    ) -> None:
         self.work = work
+        self.streams = streams
         self.durability = durability
         self.pure = pure
         self.finished = False
@@ -408,17 +408,20 @@ class Committer:
 
     # transactions
 
-    def begin(self, durability: Durability, *, careful: bool = True) -> Transaction:
-        """Open a transaction that this thread holds until `commit` or `rollback`.
+    def begin(self, durability: Durability, *, careful: bool = True, streams: Iterable[str] = ()) -> Transaction:
+        """Open a transaction that this thread holds until `commit` or `rollback`; ``streams`` will be appended to.
 
         One that is not ``careful`` is faster, and has to be done again when it raises Refused.
         """
-        writer = self.store.begin(durability)
+        writer = self.store.begin(durability, [stream for stream in streams if stream not in self.versions])
         try:
             if writer.changed or self._stale:
                 self.forget_now()
             elif writer.touched:
                 self._forget_streams(writer.touched)
+            if len(self.versions) > MAX_KNOWN_STREAMS:
+                self.versions.clear()
+            self.versions.update(writer.versions)
             head = self._head or writer.head()
         except BaseException as error:
             self.store.rollback(writer, error)
@@ -430,16 +433,17 @@ class Committer:
         try:
             transaction.flush()
         except BaseException as error:
-            self.rollback(transaction, error)
-            if isinstance(translated := self.store.translate(error), EventLogError):
-                raise translated from error
+            if (told := self._undone(transaction, error)) is not error:
+                raise told from error
             raise
         # Remembered before the lock is given back: the next transaction may begin at once.
         head = self._head = transaction.head
         try:
             self.store.commit(transaction.writer, head if transaction.appended else None)
-        except BaseException:
+        except BaseException as error:
             self.forget()
+            if isinstance(error, Refused) and transaction.careful:
+                raise self.store.translate(error.__cause__ or error) from error
             raise
         transaction.over = True
 
@@ -449,15 +453,31 @@ class Committer:
         self.forget()
         self.store.rollback(transaction.writer, error)
 
+    def _undone(self, transaction: Transaction, error: BaseException) -> BaseException:
+        """Undo the transaction after an error; gives what it is told as."""
+        self.rollback(transaction, error)
+        translated = self.store.translate(error)
+        if translated is not error and not transaction.careful and transaction.writer.refuses(error):  # type: ignore[arg-type]
+            return Refused(str(error))
+        return translated
+
     # group commit
 
-    def submit(self, work: Callable[[Transaction], T], durability: Durability, *, pure: bool = False) -> T:
+    def submit(
+        self,
+        work: Callable[[Transaction], T],
+        durability: Durability,
+        *,
+        pure: bool = False,
+        streams: Sequence[str] = (),
+    ) -> T:
         """Do the work in a transaction, alone or with others; returns when it is as durable as asked.
 
-        ``pure`` work only appends: it needs no table or stream brought up to date before it. Interrupted (Ctrl-C), the
-        work is either wholly done or not at all, and everybody else goes on.
+        ``pure`` work only appends: it needs no table or stream brought up to date before it. ``streams`` are those it
+        is known to append to. Interrupted (Ctrl-C), the work is either wholly done or not at all, and everybody else
+        goes on.
         """
-        request = Request(work, durability, pure)
+        request = Request(work, durability, pure, streams)
         try:
             if not self.enqueue(request):
                 self._wait(request)
@@ -579,7 +599,8 @@ class Committer:
             if request.durability == "full":
                 durability = "full"
         self._planned = Head(0, b"")
-        transaction = self.begin(durability, careful=careful)
+        streams = {stream for request in batch for stream in request.streams}
+        transaction = self.begin(durability, careful=careful, streams=streams)
         try:
             for request in batch:
                 # Alone in its transaction, work that fails takes nothing of others' with it.
@@ -589,10 +610,8 @@ class Committer:
                     self._nested(request, transaction)
             self._planned = transaction.head
         except BaseException as error:
-            self.rollback(transaction, error)
-            translated = self.store.translate(error)
-            if translated is not error:
-                raise translated from error
+            if (told := self._undone(transaction, error)) is not error:
+                raise told from error
             raise
         if transaction.appended:
             self.commit(transaction)

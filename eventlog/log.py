@@ -159,12 +159,17 @@ class EventLog:
             causation=causation,
             metadata=metadata,
         )
-        return self._submit(lambda transaction: transaction.append(prepared), durability, pure=True)
+        return self._submit(
+            lambda transaction: transaction.append(prepared), durability, pure=True, streams=(prepared[0],)
+        )
 
     def append_many(self, appends: Iterable[Append], *, durability: Durability = "full") -> list[Appended]:
         """Append to several streams, all or nothing. Raises as `append`."""
         prepared = self.prepare_many(appends)
-        return self._submit(lambda transaction: transaction.append_all(prepared), durability, pure=True)
+        streams = [one[0] for one in prepared]
+        return self._submit(
+            lambda transaction: transaction.append_all(prepared), durability, pure=True, streams=streams
+        )
 
     def decide(self, work: Callable[[Tx], T], *, durability: Durability = "full") -> T:
         """Run ``work(tx)`` inside a write transaction: what it reads is the present, what it appends goes together.
@@ -327,13 +332,15 @@ class EventLog:
             for one in appends
         ]
 
-    def _submit(self, work: Callable[[Transaction], T], durability: Durability, *, pure: bool) -> T:
+    def _submit(
+        self, work: Callable[[Transaction], T], durability: Durability, *, pure: bool, streams: Sequence[str] = ()
+    ) -> T:
         self.check_writable()
         if durability != "full":
             _check_durability(durability)
         transaction: Transaction | None = getattr(self._local, "transaction", None)
         if transaction is None:
-            return self.committer.submit(work, durability, pure=pure)
+            return self.committer.submit(work, durability, pure=pure, streams=streams)
         mark = transaction.begin_nested()
         try:
             result = work(transaction)
@@ -462,8 +469,8 @@ class EventLog:
     ) -> Iterator[Record]:
         """Records as they are appended, by any process, from position ``after`` on (default: from now).
 
-        Resume with the last position seen. Ends when ``stop`` is set, or after ``timeout_s`` without a record. On a
-        server the pauses grow while nothing happens, up to 2 s.
+        Resume with the last position seen. Ends when ``stop`` is set, or after ``timeout_s`` without a record. It looks
+        every ``poll_s`` at most; on a server the pauses grow while nothing happens, up to 2 s.
         """
         where = self.selection(streams, categories, types)
         position = self.head().position if after is None else after
@@ -479,7 +486,7 @@ class EventLog:
                 stop.wait(pause_s)
                 pause_s = self.longer(pause_s)
                 continue
-            seen, pause_s = counter, poll_s
+            seen, pause_s, looked = counter, poll_s, time.monotonic()
             end = self.head().position
             for record in self._pages(position, end, where, False, None):
                 yield record
@@ -487,6 +494,9 @@ class EventLog:
                 if stop.is_set():
                     return
             position = max(position, end)
+            # Where appends come one upon another, a follower that looked again at once would take them one by one, at a
+            # price that the writers pay.
+            stop.wait(max(0.0, looked + poll_s - time.monotonic()))
 
     def longer(self, pause_s: float) -> float:
         """The pause after one in which nothing happened: where asking costs, followers ask less and less often."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -260,7 +260,9 @@ class RemoteLog(EventLog):
             metadata=None if metadata is None else cast(Any, Raw(metadata)),
         )
 
-    def _submit(self, work: Callable[[Transaction], T], durability: Durability, *, pure: bool) -> T:
+    def _submit(
+        self, work: Callable[[Transaction], T], durability: Durability, *, pure: bool, streams: Sequence[str] = ()
+    ) -> T:
         self.check_writable()
         _check_durability(durability)
         if self.server.connection.closed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +47,7 @@ class RemoteStore:
     def forget_workers(self, worker_ids: Iterable[str]) -> None:
         """The server does it when it is told that they ended."""
 
-    def begin(self, durability: Durability) -> Any:
+    def begin(self, durability: Durability, streams: Collection[str] = ()) -> Any:
         """Raises InvalidInput."""
         raise needs_the_log("a transaction")
 

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventlog.codec import Codec
-from eventlog.committer import Refused
 from eventlog.errors import DecodeError
 from eventlog.events import UnknownEvent, event_type
 from eventlog.projection.kinds import Entity, Group, Journal, Retired, Rollup, SearchableRow, in_table
-from eventlog.store.base import Key, Reader, Record, RecordRow, Selection, Values, Writer
+from eventlog.store.base import Key, Reader, Record, RecordRow, Refused, Selection, Values, Writer
 
 Item = tuple[Record, Any]
 Change = tuple[Any, Any]
@@ -188,13 +187,12 @@ class Plan:
         writer.savepoint()
         try:
             self.write_all(writer)
+            writer.release()
         except Exception as error:
             writer.rollback_to_savepoint()
             if not writer.refuses(error):
                 raise
             self._write_apart(writer)
-        else:
-            writer.release()
 
     def write_all(self, writer: Writer) -> None:
         """Write it; what the store refuses is the caller's to handle."""
@@ -250,12 +248,12 @@ def attempt(writer: Writer, write: Callable[[], None]) -> Exception | None:
     writer.savepoint()
     try:
         write()
+        writer.release()
     except Exception as error:
         writer.rollback_to_savepoint()
         if not writer.refuses(error):
             raise
         return error
-    writer.release()
     return None
 
 

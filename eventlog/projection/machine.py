@@ -137,6 +137,8 @@ class Inline:
             return
         for one in self._sorted.roots.values():
             root = one.group.root
+            if not one.known:
+                continue
             if isinstance(root, Entity) and root.part is None:
                 for stream in streams:
                     one.known.pop(root.key_of(stream), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -277,8 +278,9 @@ class Projections:
                 stop.wait(pause_s)
                 pause_s = self._log.longer(pause_s)
                 continue
-            seen, pause_s = counter, poll_s
+            seen, pause_s, looked = counter, poll_s, time.monotonic()
             self.catch_up(names, progress)
+            stop.wait(max(0.0, looked + poll_s - time.monotonic()))
 
     def rebuild(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> None:
         """Make tables anew from the events; pinned ones up to where they are pinned. See `rebuild.rebuild`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from itertools import compress
@@ -438,8 +438,16 @@ CHECKPOINT_COLUMNS = (
 )
 
 
+class Refused(Exception):
+    """A row was made that the store does not take: the transaction is to be done again, with care."""
+
+
 class Writer(Reader, Protocol):
-    """A write transaction, alone on the log. Positions, versions and hashes come from the caller."""
+    """A write transaction, alone on the log. Positions, versions and hashes come from the caller.
+
+    What is written may be sent to the database later: before the next read, when a nested part is released, at the
+    commit. An error of it is told then.
+    """
 
     def refuses(self, error: Exception) -> bool:
         """Whether an error says that values cannot be stored, rather than that the store failed."""
@@ -449,6 +457,9 @@ class Writer(Reader, Protocol):
 
     touched: Collection[str]
     """Where nothing but records was written by others: the streams they were appended to."""
+
+    versions: Mapping[str, int]
+    """Of the streams that were asked about at the beginning, the last versions; empty where asking costs nothing."""
 
     def insert_records(self, rows: Sequence[RecordRow]) -> None:
         """Append records at the head."""
@@ -564,11 +575,17 @@ class Store(Protocol):
     def builder(self) -> Builder:
         """A private connection that makes tables beside the live ones."""
 
-    def begin(self, durability: Durability) -> Writer:
-        """Take the writer lock and begin. Raises LogBusy, LogReadOnly, DiskFull."""
+    def begin(self, durability: Durability, streams: Collection[str] = ()) -> Writer:
+        """Take the writer lock and begin. Raises LogBusy, LogReadOnly, DiskFull.
+
+        ``streams`` are those whose versions will be wanted: where asking costs, they are asked for along with the head.
+        """
 
     def commit(self, writer: Any, head: Head | None) -> None:
-        """Commit; ``head`` is what the last record is then, None when none was added. A failure is told truly."""
+        """Commit; ``head`` is what the last record is then, None when none was added. A failure is told truly.
+
+        Raises Refused when only now it is known that a row cannot be stored; nothing is written then.
+        """
 
     def rollback(self, writer: Any, error: BaseException | None = None) -> None:
         """Undo everything since `begin`, give the lock back; where ``error`` is the disk's, drop the connection."""

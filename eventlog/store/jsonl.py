@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -254,7 +254,7 @@ class JsonLinesStore(MemoryStore):
 
     # writing
 
-    def begin(self, durability: Durability) -> WriteSession:
+    def begin(self, durability: Durability, streams: Collection[str] = ()) -> WriteSession:
         with self._lock:
             self._check()
             if not self.writable and not self._keeping:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -81,7 +81,7 @@ class MemoryStore(Liveness):
         self._check()
         return Build(self._connection, self._lock)
 
-    def begin(self, durability: Durability) -> WriteSession:
+    def begin(self, durability: Durability, streams: Collection[str] = ()) -> WriteSession:
         self._lock.acquire()
         try:
             self._check()

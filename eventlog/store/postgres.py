@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -28,9 +28,10 @@ from eventlog.errors import (
     StoreError,
 )
 from eventlog.place import Server
-from eventlog.store.base import GENESIS, Durability, Head
+from eventlog.store.base import GENESIS, Durability, Head, Refused
 from eventlog.store.liveness import FORGET
 from eventlog.store.postgres_faults import as_line, is_passing, told
+from eventlog.store.postgres_pipeline import Pipeline
 from eventlog.store.postgres_pool import Connection, at_rest, driver, engine_of
 from eventlog.store.postgres_session import Build, Reader, Scratch, Writer, rolled_back
 from eventlog.store.retrying import Pauses
@@ -42,10 +43,14 @@ _PATIENT = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = 0
 _TAIL_RECORDS = 200
 """Of so many records that others appended the streams are looked at; when there are more, all caches are dropped."""
 # With both ends given, the plan that is kept goes by the index; with one it reads and sorts a third of the table.
-_TAIL = "SELECT position, hash, recorded_at, stream FROM events WHERE position BETWEEN ? AND ? ORDER BY position DESC"
+_TAIL = (
+    "SELECT position, hash, recorded_at, stream, (SELECT generation FROM log_head) "
+    "FROM events WHERE position BETWEEN ? AND ? ORDER BY position DESC"
+)
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _UNSYNCED = "SET LOCAL synchronous_commit = off"
-_LOCK_HEAD = "SELECT generation FROM log_head FOR UPDATE"
+_LOCK_HEAD = "LOCK TABLE log_head IN EXCLUSIVE MODE"
+_GENERATION = "SELECT generation FROM log_head"
 _MOVED = "UPDATE log_head SET generation = generation + 1"
 _HASH = "SELECT hash FROM events WHERE position = ?"
 _COUNTER = "SELECT generation, (SELECT max(position) FROM events) FROM log_head"
@@ -92,6 +97,8 @@ class PostgresStore:
         self.engine = engine_of(server, timeout_s)
         self._writing = threading.RLock()
         self._writer: Connection | None = None
+        self._pipeline: Pipeline | None = None
+        """The writer's."""
         self._in_doubt = False
         """Whether a COMMIT was sent whose answer has not been heard."""
         self._known = Head(0, GENESIS)
@@ -182,7 +189,7 @@ class PostgresStore:
 
     # writing
 
-    def begin(self, durability: Durability) -> Writer:
+    def begin(self, durability: Durability, streams: Collection[str] = ()) -> Writer:
         if not self.writable:
             raise LogReadOnly("the log was opened for reading only (mode='r'); nothing was written")
         if not self._writing.acquire(timeout=self.timeout_s):
@@ -192,7 +199,7 @@ class PostgresStore:
                 timeout_s=self.timeout_s,
             )
         try:
-            return self._begin(durability, lambda writer: writer)
+            return self._begin(durability, lambda writer: writer, streams)
         except BaseException as error:
             self._writing.release()
             translated = self.translate(error)
@@ -200,12 +207,12 @@ class PostgresStore:
                 raise
             raise translated from error
 
-    def _begin(self, durability: Durability, then: Callable[[Writer], T]) -> T:
+    def _begin(self, durability: Durability, then: Callable[[Writer], T], streams: Collection[str] = ()) -> T:
         """Take the head and ask ``then``; what passes is tried again, all of it, until the time is up."""
         pauses = Pauses(self.timeout_s)
         while True:
             try:
-                return then(self._take_head(self._connection(), durability))
+                return then(self._take_head(self._connection(), durability, streams))
             except (psycopg.Error, SQLAlchemyError) as error:
                 self._undo()
                 if isinstance(error, pg.LockNotAvailable):
@@ -222,6 +229,7 @@ class PostgresStore:
             self._abandon()
         if self._writer is None:
             self._writer = self._taken_out(self.checkout(patient=False))
+            self._pipeline = Pipeline(self._writer)
             if "statement_timeout" not in self.server.options.get("options", ""):
                 self._writer.execute(_WRITER)
         return self._writer
@@ -232,40 +240,49 @@ class PostgresStore:
             with contextlib.suppress(psycopg.Error):
                 self._writer.execute(_END_STALLED)
 
-    def _take_head(self, connection: Connection, durability: Durability) -> Writer:
+    def _take_head(self, connection: Connection, durability: Durability, streams: Collection[str]) -> Writer:
         """Begin, and wait for the head; then the last record is known to be the last, until this transaction ends."""
         self._check_usable()
         known = self._known
-        writer = Writer(connection)
-        # One by one: the server plans what is sent together again each time, which takes longer than three answers.
-        writer.execute(_BEGIN)
+        last = known.position + _TAIL_RECORDS
+        writer = Writer(connection, self._pipeline)
+        writer.drop()  # what an interrupt may have left
+        writer.later(_BEGIN)
         if durability == "process":
-            writer.execute(_UNSYNCED)
-        generation = writer.execute(_LOCK_HEAD).fetchone()
+            writer.later(_UNSYNCED)
+        writer.later(_LOCK_HEAD)
+        asked = writer.ask(_TAIL, (known.position, last))
+        if streams:
+            writer.ask_versions(streams)
+        answers = writer.settle()
+        rows = writer.rows(answers[asked])
+        if streams:
+            versions = writer.versions = dict.fromkeys(streams, 0)
+            for answer in answers[asked + 1 :]:
+                versions.update(writer.rows(answer))
+        (generation,) = rows[0][4:] if rows else (writer.execute(_GENERATION).fetchone() or (None,))
         if generation is None:
             raise NotALog(f"{self.url} holds a log without its head; run `eventlog db migrate`")
-        last = known.position + _TAIL_RECORDS
-        rows = writer.execute(_TAIL, (known.position, last)).fetchall()
         # The record known last stands at the end of what was read, unless the log is another; the head at its start,
         # unless more were appended.
         few = bool(rows) and rows[0][0] < last
         same = few and rows[-1][:2] == known[:2]
         writer.locked = Head(*rows[0][:3]) if few else writer.head()
-        writer.changed = generation[0] != self._generation or not same
+        writer.changed = generation != self._generation or not same
         writer.touched = frozenset([row[3] for row in rows[:-1]])
-        self._generation, self._known = generation[0], writer.locked
+        self._generation, self._known = generation, writer.locked
         return writer
 
     def commit(self, writer: Writer, head: Head | None) -> None:
         with self._letting_go():
             try:
                 if writer.moved:
-                    writer.execute(_MOVED)
+                    writer.later(_MOVED)
                 writer.check_ours()
                 self._in_doubt = head is not None
                 done = writer.commit()
             except psycopg.Error as error:
-                self._resolve(head, error)
+                self._resolve(writer, head, error)
             else:
                 if not done:
                     raise StoreError(f"{self.url}: the transaction had failed before; nothing was written")
@@ -321,10 +338,12 @@ class PostgresStore:
     def _is_unheard(self) -> bool:
         return self._writer is None or self._writer.pgconn.transaction_status in _UNHEARD
 
-    def _resolve(self, head: Head | None, error: psycopg.Error) -> None:
+    def _resolve(self, writer: Writer, head: Head | None, error: psycopg.Error) -> None:
         """After a commit that failed: get the head again; the hash that was to stand there says what happened."""
         unheard = self._is_unheard()
         self._undo()
+        if not unheard and writer.refuses(error):
+            raise Refused(str(error)) from error
         if head is None or not unheard:
             raise self._translate(error) from error
         try:

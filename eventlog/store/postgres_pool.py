@@ -7,7 +7,7 @@ import queue
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.types.string import TextLoader
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
@@ -89,7 +89,9 @@ def on_return(connection: psycopg.Connection[Any], record: ConnectionPoolEntry |
 
 def at_rest(connection: psycopg.Connection[Any]) -> bool:
     """Whether no transaction and no statement is open; nor the driver's lock held by one that was interrupted."""
-    return connection.pgconn.transaction_status == TransactionStatus.IDLE and not connection.lock.locked()
+    state = connection.pgconn
+    idle = state.transaction_status == TransactionStatus.IDLE and state.pipeline_status == PipelineStatus.OFF
+    return idle and not connection.lock.locked()
 
 
 def engine_of(server: Server, timeout_s: float) -> Engine:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 import psycopg
-from psycopg import Cursor
+from psycopg.pq.abc import PGresult
 
 from eventlog.codec import to_json
 from eventlog.errors import LogClosed
 from eventlog.store.base import COLUMNS, Filter, Head, Key, RecordRow, Selection, Table, Values
+from eventlog.store.postgres_pipeline import Answer, Pipeline
 from eventlog.store.postgres_pool import Connection, at_rest
+from eventlog.store.postgres_text import ESCAPE, NUL, held, plain
 from eventlog.store.searching import tsquery, tsvector
 from eventlog.store.sql import (
     ALL,
@@ -25,6 +26,7 @@ from eventlog.store.sql import (
     SqlWriter,
     adding,
     key_is,
+    marks,
     names,
     quoted,
     terms_of,
@@ -33,11 +35,13 @@ from eventlog.store.sql import (
 from eventlog.store.words import words
 
 _STREAM_VERSIONS = f"SELECT s, coalesce(({STREAM_VERSION.replace('?', 's')}), 0) FROM unnest(?::text[]) AS s"
+_LAST_OF = STREAM_VERSION.replace("SELECT version", "SELECT stream, version")
 _RECORDS_OF = f"SELECT {ALL} FROM events WHERE stream = ANY(?) AND position <= ? AND type = ANY(?)"
 _SHADOWS = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND starts_with(tablename, ?)"
 _COPY_RECORDS = f"COPY events ({ALL}) FROM STDIN"
 _INSERT_RECORDS = f"INSERT INTO events ({ALL}) VALUES "
 _RECORD_PLACES = f"({', '.join('?' * len(COLUMNS))})"
+_SAVEPOINT = "SAVEPOINT nested"
 _SQL_TYPES = {
     "int": "BIGINT",
     "bool": "BOOLEAN",
@@ -45,12 +49,13 @@ _SQL_TYPES = {
     "text": 'TEXT COLLATE "C"',
     "json": "JSON",
 }
-MOST_VALUES = 50
-"""A statement with more values is taken apart anew by the driver each time; COPY, and arrays, are faster then."""
+MOST_INSERTED = 64
+"""With more rows COPY is faster, and JSON with more sums: each has to be answered before the next statement is sent."""
+FEW = 8
+AT_ONCE = (16, 8, 4, 2, 1)
+"""How many rows a statement inserts: few numbers, so that few statements are kept prepared."""
 ROWS_AT_ONCE = 4096
-_NUL, _ESCAPE = "\0", "\1"
-"""PostgreSQL's text cannot hold NUL: it is written as two characters 1, and 1 as 1 and 2, which keeps the order."""
-_PAIR = re.compile(f"{_ESCAPE}(.)", re.DOTALL)
+MOST_WAITING = 1000
 
 
 @lru_cache(maxsize=4096)
@@ -59,29 +64,14 @@ def translated(sql: str) -> bytes:
     return sql.replace("%", "%%").replace("?", "%s").encode()
 
 
-def held(values: Sequence[Any]) -> Sequence[Any]:
-    """Values as PostgreSQL can hold them."""
-    if any(type(value) is str and (_NUL in value or _ESCAPE in value) for value in values):
-        return [_hold(value) if type(value) is str else value for value in values]
-    return values
-
-
 def held_rows(table: Table, rows: Sequence[Values]) -> Sequence[Sequence[Any]]:
     """As `held`, for rows of a table: where text is looked at all at once, none of it is found to need anything."""
     texts = [index for index, column in enumerate(table.columns) if column.kind == "text"]
     try:
         text = "".join([cell for row in rows for index in texts if (cell := row[index])])
     except TypeError:
-        text = _NUL  # the server says what is wrong with it
-    return [held(row) for row in rows] if _NUL in text or _ESCAPE in text else rows
-
-
-def _hold(text: str) -> str:
-    return text.replace(_ESCAPE, f"{_ESCAPE}\2").replace(_NUL, f"{_ESCAPE}{_ESCAPE}")
-
-
-def _plain(text: str) -> str:
-    return _PAIR.sub(lambda pair: _NUL if pair[1] == _ESCAPE else _ESCAPE, text)
+        text = NUL  # the server says what is wrong with it
+    return [held(row) for row in rows] if NUL in text or ESCAPE in text else rows
 
 
 def rolled_back(connection: Connection) -> bool:
@@ -104,7 +94,7 @@ class Reader(SqlReader):
         self.execute = self._execute
         self.pid = os.getpid()
 
-    def _execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor[Any]:
+    def _execute(self, sql: str, values: Sequence[Any] = (), /) -> Any:
         self.check_ours()
         return self.connection.execute(translated(sql), held(values))
 
@@ -117,9 +107,7 @@ class Reader(SqlReader):
             )
 
     def plain(self, values: Values) -> Values:
-        if any(type(value) is str and _ESCAPE in value for value in values):
-            return tuple([_plain(value) if type(value) is str else value for value in values])
-        return values
+        return plain(values)
 
     def records(
         self,
@@ -199,31 +187,78 @@ class Writer(Reader, SqlWriter):
 
     changed = True
     touched: Collection[str] = ()
+    versions: Mapping[str, int] = {}
     locked: Head | None = None
     """The head that this transaction holds, as long as it has added nothing."""
     moved = False
     """Whether a projection was made, moved or stopped in this transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, pipeline: Pipeline | None = None) -> None:
         super().__init__(connection)
         self.executemany = self._executemany
-        # One for all: making a cursor costs as much as sending a statement.
-        self._cursor = connection.cursor()
+        self._pipeline = Pipeline(connection) if pipeline is None else pipeline
 
-    def _execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor[Any]:
+    def later(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Run a statement before the next one that is answered, or before the commit."""
+        self._pipeline.tell(sql, values)
+        if self._pipeline.waiting >= MOST_WAITING:
+            self.settle()
+
+    def ask(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """As `later`; gives the place of its answer among those of `settle`."""
+        self._pipeline.ask(sql, held(values))
+        return self._pipeline.waiting - 1
+
+    def drop(self) -> None:
+        """Forget what waits to be sent."""
+        self._pipeline.drop()
+
+    def settle(self) -> list[PGresult]:
+        """Send what waits; gives its answers."""
+        if not self._pipeline.waiting:
+            return []
         self.check_ours()
-        return self._cursor.execute(translated(sql), held(values))
+        return self._pipeline.exchange()
+
+    def ask_versions(self, streams: Collection[str]) -> None:
+        """Ask for streams with their versions; those that have none may be left out."""
+        if len(streams) > FEW:
+            self.ask(_STREAM_VERSIONS, (list(streams),))
+            return
+        # Asked for many, the server makes a plan each time, which takes longer than the answers to a few questions.
+        for stream in streams:
+            self.ask(_LAST_OF, (stream,))
+
+    def _execute(self, sql: str, values: Sequence[Any] = (), /) -> Answer:
+        self.ask(sql, values)
+        return Answer(self.rows(self.settle()[-1]))
+
+    def rows(self, result: PGresult) -> list[Any]:
+        """The rows in an answer."""
+        return self._pipeline.rows(result)
 
     def _executemany(self, sql: str, rows: Sequence[Values], /) -> None:
-        if len(rows) == 1:
-            self.execute(sql, rows[0])
-        elif rows:
-            self.check_ours()
-            self._cursor.executemany(translated(sql), [held(row) for row in rows])
+        for row in rows:
+            self.later(sql, row)
 
     def commit(self) -> bool:
         """End the transaction; False when it had failed before, and the server has undone it."""
-        return self._execute("COMMIT").statusmessage == "COMMIT"
+        self._pipeline.tell("COMMIT")
+        return self.settle()[-1].command_status == b"COMMIT"
+
+    def savepoint(self) -> None:
+        self.settle()
+        self._pipeline.tell(_SAVEPOINT)
+
+    def release(self) -> None:
+        self._pipeline.tell("RELEASE nested")
+        self.settle()
+
+    def rollback_to_savepoint(self) -> None:
+        unsent = self._pipeline.begins_with(_SAVEPOINT)
+        self._pipeline.drop()
+        if not unsent:
+            super().rollback_to_savepoint()
 
     def refuses(self, error: Exception) -> bool:
         if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
@@ -238,15 +273,24 @@ class Writer(Reader, SqlWriter):
 
     def insert_records(self, rows: Sequence[RecordRow]) -> None:
         self.locked = None
-        if len(rows) * len(COLUMNS) <= MOST_VALUES:
-            places = ", ".join([_RECORD_PLACES] * len(rows))
-            self.execute(_INSERT_RECORDS + places, [value for row in rows for value in row])
-        else:
+        if len(rows) > MOST_INSERTED:
             self._copy(_COPY_RECORDS, rows)
+        else:
+            self._insert(_INSERT_RECORDS, _RECORD_PLACES, rows)
+
+    def _insert(self, sql: str, places: str, rows: Sequence[Sequence[Any]], then: str = "") -> None:
+        """Some rows, several in a statement."""
+        start = 0
+        for size in AT_ONCE:
+            while len(rows) - start >= size:
+                values = [value for row in rows[start : start + size] for value in row]
+                self.later(_for_rows(sql, places, size, then), values)
+                start += size
 
     def _copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        self.settle()
         self.check_ours()
-        with self._cursor.copy(sql.encode()) as copy:
+        with self.connection.cursor() as cursor, cursor.copy(sql.encode()) as copy:
             write = copy.write_row
             for row in rows:
                 write(row)
@@ -288,18 +332,29 @@ class Writer(Reader, SqlWriter):
         return [(*row[:-1], tsvector(table.terms(row), words(row[-1]))) for row in rows]
 
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
+<<<<<<< HEAD
         if len(rows) > 1 and len(rows) * len(table.columns) > MOST_VALUES:
+=======
+        if table.words is not None:
+            kept = self.keeps_words
+            rows = [(*row[:-1], tsvector(table.terms(row), words(row[-1])) if kept else "") for row in rows]
+        if len(rows) > MOST_INSERTED:
+>>>>>>> 4c9bebe (PostgreSQL is told in two messages: what an append asks is sent with the lock, what it writes with the commit)
             self._copy(f"COPY {quoted(table.name)} ({stored_names(table)}) FROM STDIN", held_rows(table, rows))
-        elif rows:
-            places = ", ".join([_places(table)] * len(rows))
-            self.execute(_insert_sql(table, places), [value for row in rows for value in row])
-
-    def update(self, table: Table, columns: tuple[int, ...], rows: Sequence[Values]) -> None:
-        self.executemany(_update_sql(table, columns), rows)
+        else:
+            self._insert(_insert_sql(table), _places(table), rows)
 
     def add(self, table: Table, deltas: Sequence[Values]) -> None:
         # In the order of the index neighbours are found together, and two who add at once do not wait for each other.
-        pending = iter(sorted(deltas))
+        ordered = sorted(deltas)
+        if len(ordered) <= MOST_INSERTED:
+            self._insert(_insert_sql(table), _places(table), ordered, adding(table))
+            first = len(table.key)
+            for row in ordered:
+                if min(row[first:]) < 0:
+                    self.later(_delete_zeros(table), row[:first])
+            return
+        pending = iter(ordered)
         while rows := held_rows(table, list(islice(pending, ROWS_AT_ONCE))):
             text = to_json([dict(zip(table.names, row, strict=True)) for row in rows]).decode()
             self.delete(table, [self.plain(key) for key in self.execute(_add_sql(table), (text,)).fetchall()])
@@ -394,6 +449,7 @@ class Build(Private):
             self.execute("SET LOCAL synchronous_commit = off")
             yield
         except BaseException:
+            self._pipeline.drop()
             rolled_back(self.connection)
             raise
         self.execute("COMMIT")
@@ -405,20 +461,24 @@ def stored_names(table: Table) -> str:
     return names(table) if table.words is None else f"{names(table)}, words"
 
 
+@lru_cache(maxsize=1024)
+def _for_rows(sql: str, places: str, count: int, then: str) -> str:
+    return sql + ", ".join([places] * count) + then
+
+
 @lru_cache(maxsize=256)
-def _insert_sql(table: Table, places: str) -> str:
-    return f"INSERT INTO {quoted(table.name)} ({stored_names(table)}) VALUES {places}"
+def _insert_sql(table: Table) -> str:
+    return f"INSERT INTO {quoted(table.name)} ({stored_names(table)}) VALUES "
 
 
 @lru_cache(maxsize=256)
 def _places(table: Table) -> str:
-    places = [_place(column.kind) for column in table.columns]
-    return f"({', '.join(places if table.words is None else [*places, '?::tsvector'])})"
+    return f"({marks(len(table.columns) + (table.words is not None))})"
 
 
-def _place(kind: str) -> str:
-    # Bound as they are, a fraction would be rounded to fit an integer, and a number refused as text: not so with COPY.
-    return {"int": "?::text::bigint", "text": "?::text"}.get(kind, "?")
+@lru_cache(maxsize=256)
+def _delete_zeros(table: Table) -> str:
+    return f"DELETE FROM {quoted(table.name)} WHERE {key_is(table)} AND {zeros(table)}"
 
 
 @lru_cache(maxsize=256)
@@ -431,9 +491,3 @@ def _add_sql(table: Table) -> str:
         f"FROM json_to_recordset(?::json) AS given ({typed}){adding(table)} "
         f"RETURNING {names(table)}) SELECT {keys} FROM added WHERE {zeros(table)}"
     )
-
-
-@lru_cache(maxsize=512)
-def _update_sql(table: Table, columns: tuple[int, ...]) -> str:
-    sets = ", ".join(f"{quoted(table.names[place])} = {_place(table.columns[place].kind)}" for place in columns)
-    return f"UPDATE {quoted(table.name)} SET {sets} WHERE {key_is(table)}"

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -223,7 +223,7 @@ class SQLiteStore(Liveness):
 
     # writing
 
-    def begin(self, durability: Durability) -> WriteSession:
+    def begin(self, durability: Durability, streams: Collection[str] = ()) -> WriteSession:
         self._enter()
         try:
             if self._closed or self._forked_in_use:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import chain, compress, groupby, repeat
@@ -136,6 +136,7 @@ class WriteSession(Session, SqlWriter):
     """Reads and writes inside one transaction."""
 
     touched: Collection[str] = ()
+    versions: Mapping[str, int] = {}
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)

@@ -395,8 +395,9 @@ class _Line:
     def __init__(self, wire: Wire, client: socket.socket, server: socket.socket) -> None:
         self.wire, self.client, self.server = wire, client, server
         self.swallow: str | None = None
-        self.prepared: bytes | None = None
-        self.taking: bytes = b""
+        self.rest: bytes | None = None
+        """The beginning of a message; None until the connection is made."""
+        self.prepared: dict[bytes, bytes] = {}
         self.holds_head = False
 
     def cut(self) -> None:
@@ -408,19 +409,31 @@ class _Line:
 
     def commits(self, data: bytes) -> bool:
         """Whether a COMMIT of an append is run by this: as it is, or prepared before under a name."""
-        if b"FOR UPDATE" in data:
-            self.holds_head = True
-            if data[:1] == b"P":
-                self.taking = data[5:].split(b"\0")[0]
-        # Asked for often enough, it is prepared once and then called by its name.
-        if self.taking and b"\0" + self.taking + b"\0" in data:
-            self.holds_head = True
-        if not self.holds_head:
-            return False
-        if data[:1] == b"P" and b"\0COMMIT\0" in data:
-            self.prepared = data[5:].split(b"\0")[0]
-            return not self.prepared
-        return b"COMMIT\0" in data or (self.prepared is not None and b"\0" + self.prepared + b"\0" in data)
+        found = False
+        for sql in self.run_by(data):
+            if sql == b"COMMIT":
+                found = found or self.holds_head
+                self.holds_head = False
+            elif sql.startswith(b"LOCK TABLE log_head"):
+                self.holds_head = True
+        return found
+
+    def run_by(self, data: bytes) -> Iterator[bytes]:
+        """The statements that are run by this."""
+        if self.rest is None:
+            # The first message has no type.
+            self.rest, data = b"", data[int.from_bytes(data[:4], "big") :]
+        data = self.rest + data
+        while len(data) >= 5 and len(data) > (length := int.from_bytes(data[1:5], "big")):
+            kind, body, data = data[:1], data[5 : length + 1], data[length + 1 :]
+            if kind == b"Q":
+                yield body[:-1]
+            elif kind == b"P":
+                name, sql = body.split(b"\0")[:2]
+                self.prepared[name] = sql
+            elif kind == b"B":
+                yield self.prepared.get(body.split(b"\0")[1], b"")
+        self.rest = data
 
     def up(self) -> None:
         with contextlib.suppress(OSError):
@@ -428,9 +441,7 @@ class _Line:
                 if self.wire.cut_at is not None and self.wire.cut_at in data:
                     self.wire.cut_at = None
                     break
-                committing = self.commits(data)
-                self.holds_head = self.holds_head and not committing
-                if committing and (how := self.wire.take_cut()):
+                if self.commits(data) and (how := self.wire.take_cut()):
                     self.swallow = how
                     if how == "before":
                         break
