@@ -209,8 +209,8 @@ class Transaction:
         ordered = row[0] == self._position + 1 and row[6] >= self._recorded
         return genuine and ordered and row[2] == self.stream_version(row[1]) + 1
 
-    def flush(self) -> None:
-        """Write what was appended, and bring the inline projections along."""
+    def flush(self, *, last: bool = False) -> None:
+        """Write what was appended, and bring the inline projections along; ``last``: the commit follows."""
         rows, events = self._rows, self._events
         if not rows:
             return
@@ -218,7 +218,7 @@ class Transaction:
             raise InvalidInput(f"a log holds at most {MAX_POSITION} events")
         self._rows, self._events = [], []
         try:
-            self.writer.insert_records(rows)
+            self.writer.insert_records(rows, last=last)
         except Exception as error:
             if self.careful or not self.writer.refuses(error):
                 raise
@@ -431,7 +431,7 @@ class Committer:
     def commit(self, transaction: Transaction) -> None:
         """Flush and commit. Raises the store's errors; then nothing was written."""
         try:
-            transaction.flush()
+            transaction.flush(last=True)
         except BaseException as error:
             if (told := self._undone(transaction, error)) is not error:
                 raise told from error

@@ -439,7 +439,7 @@ CHECKPOINT_COLUMNS = (
 
 
 class Refused(Exception):
-    """A row was made that the store does not take: the transaction is to be done again, with care."""
+    """The store does not take a row of a projection, or a record: the transaction is to be done again, with care."""
 
 
 class Writer(Reader, Protocol):
@@ -461,8 +461,8 @@ class Writer(Reader, Protocol):
     versions: Mapping[str, int]
     """Of the streams that were asked about at the beginning, the last versions; empty where asking costs nothing."""
 
-    def insert_records(self, rows: Sequence[RecordRow]) -> None:
-        """Append records at the head."""
+    def insert_records(self, rows: Sequence[RecordRow], *, last: bool = False) -> None:
+        """Append records at the head; ``last``: nothing but what follows from them is done before the commit."""
 
     def save_checkpoint(self, values: Values) -> None:
         """Insert or replace one row of the checkpoint table."""

@@ -42,10 +42,11 @@ _WRITER = "SET statement_timeout = '30s'"
 _PATIENT = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0"
 _TAIL_RECORDS = 200
 """Of so many records that others appended the streams are looked at; when there are more, all caches are dropped."""
-# With both ends given, the plan that is kept goes by the index; with one it reads and sorts a third of the table.
+# With both ends given, the plan that is kept goes by the index; with one it reads and sorts a third of the table. Where
+# they can be seen when it is planned, it is planned anew each time, which takes the server longer than all else.
 _TAIL = (
-    "SELECT position, hash, recorded_at, stream, (SELECT generation FROM log_head) "
-    "FROM events WHERE position BETWEEN ? AND ? ORDER BY position DESC"
+    "SELECT position, hash, recorded_at, stream, (SELECT generation FROM log_head) FROM events "
+    "WHERE position BETWEEN (SELECT ?::bigint) AND (SELECT ?::bigint) ORDER BY position DESC"
 )
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _UNSYNCED = "SET LOCAL synchronous_commit = off"
@@ -312,6 +313,8 @@ class PostgresStore:
 
     def _undo(self) -> None:
         """Roll back what is open; a connection that is not at rest then is not used again."""
+        if self._pipeline is not None:
+            self._pipeline.drop()
         if self._writer is not None and not rolled_back(self._writer):
             self._abandon()
 

@@ -68,11 +68,15 @@ class Pipeline:
         self._names: dict[_Key, bytes] = {}
         self._numbers = count()
         self._waiting: list[_Statement] = []
+        self._places: list[int] = []
+        """Which answers are those of the statements that were sent."""
+        self._sent = 0
+        self._fresh: list[_Key] = []
 
     @property
     def waiting(self) -> int:
-        """How many statements wait."""
-        return len(self._waiting)
+        """How many statements wait to be answered."""
+        return len(self._waiting) + len(self._places)
 
     def tell(self, sql: str, values: Sequence[Any] = ()) -> None:
         """One more statement, whose values are of the types that the server infers.
@@ -89,26 +93,31 @@ class Pipeline:
 
     def begins_with(self, sql: str) -> bool:
         """Whether this is the first statement that waits."""
-        return bool(self._waiting) and self._waiting[0].sql == sql
+        return not self._places and bool(self._waiting) and self._waiting[0].sql == sql
 
     def drop(self) -> None:
-        """Forget what waits: it is sent no more."""
-        self._waiting.clear()
+        """Forget what waits: it is sent no more. Where something is under way, the connection is not `at_rest`."""
+        self._waiting, self._places, self._sent, self._fresh = [], [], 0, []
+
+    def begin(self) -> None:
+        """Have the server begin with what waits, while more is told; the rest has to follow soon."""
+        self._send(self.connection.pgconn)
+        self.connection.pgconn.flush()
 
     def exchange(self) -> list[PGresult]:
         """Send what waits and give its answers, one a statement.
 
         Raises the first failure; no statement after that one was run.
         """
-        waiting, self._waiting = self._waiting, []
         pgconn = self.connection.pgconn
-        fresh: list[_Key] = []
         with self.connection.lock:
-            pgconn.enter_pipeline_mode()
             try:
-                places = self._send(pgconn, waiting, fresh)
-                results = self.connection.wait(_results(pgconn, places[-1] + 2))
+                self._send(pgconn)
+                pgconn.pipeline_sync()
+                results = self.connection.wait(_results(pgconn, self._sent + 1))
             finally:
+                places, fresh = self._places, self._fresh
+                self._waiting, self._places, self._sent, self._fresh = [], [], 0, []
                 # Where answers are still to come it cannot be left, and the connection is not `at_rest`.
                 with suppress(psycopg.Error):
                     pgconn.exit_pipeline_mode()
@@ -119,12 +128,13 @@ class Pipeline:
             raise error_from_result(next(result for result in results if result.status in _FAILED))
         return [results[place] for place in places]
 
-    def _send(self, pgconn: PGconn, waiting: list[_Statement], fresh: list[_Key]) -> list[int]:
-        """Put messages into the driver's buffer; gives which answers are those of the statements."""
-        places: list[int] = []
-        sent = 0
+    def _send(self, pgconn: PGconn) -> None:
+        """Put what waits into the driver's buffer."""
+        if not self._places:
+            pgconn.enter_pipeline_mode()
+        places, sent, fresh = self._places, self._sent, self._fresh
         names = self._names
-        for sql, values, types, formats in waiting:
+        for sql, values, types, formats in self._waiting:
             key = sql, types
             name = names.get(key)
             if name is None:
@@ -142,8 +152,7 @@ class Pipeline:
                 pgconn.send_query_prepared(name, values, formats)
             places.append(sent)
             sent += 1
-        pgconn.pipeline_sync()
-        return places
+        self._waiting, self._sent = [], sent
 
     def rows(self, result: PGresult) -> list[tuple[Any, ...]]:
         """The rows in an answer."""

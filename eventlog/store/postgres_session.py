@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 import psycopg
+from psycopg.pq import PipelineStatus
 from psycopg.pq.abc import PGresult
 
 from eventlog.codec import to_json
@@ -34,7 +35,7 @@ from eventlog.store.sql import (
 )
 from eventlog.store.words import words
 
-_STREAM_VERSIONS = f"SELECT s, coalesce(({STREAM_VERSION.replace('?', 's')}), 0) FROM unnest(?::text[]) AS s"
+_STREAM_VERSIONS = f"SELECT s, coalesce(({STREAM_VERSION.replace('?', 's')}), 0) FROM unnest((SELECT ?::text[])) AS s"
 _LAST_OF = STREAM_VERSION.replace("SELECT version", "SELECT stream, version")
 _RECORDS_OF = f"SELECT {ALL} FROM events WHERE stream = ANY(?) AND position <= ? AND type = ANY(?)"
 _SHADOWS = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND starts_with(tablename, ?)"
@@ -52,6 +53,8 @@ _SQL_TYPES = {
 MOST_INSERTED = 64
 """With more rows COPY is faster, and JSON with more sums: each has to be answered before the next statement is sent."""
 FEW = 8
+WORTH_BEGINNING = 4
+"""From so many records on the server inserts them while projections are computed; for fewer a message costs more."""
 AT_ONCE = (16, 8, 4, 2, 1)
 """How many rows a statement inserts: few numbers, so that few statements are kept prepared."""
 ROWS_AT_ONCE = 4096
@@ -78,7 +81,8 @@ def rolled_back(connection: Connection) -> bool:
     """Roll back what is open; False where it could not be, and the connection is not to be used again."""
     if at_rest(connection):
         return True
-    if not connection.lock.locked():  # else a COPY was interrupted on its way, and waiting would be for ever
+    # Else statements, or a COPY, were interrupted on their way, and waiting would be for ever.
+    if connection.pgconn.pipeline_status == PipelineStatus.OFF and not connection.lock.locked():
         with suppress(psycopg.Error):
             connection.execute("ROLLBACK")
     return at_rest(connection)
@@ -271,12 +275,14 @@ class Writer(Reader, SqlWriter):
     def head(self) -> Head:
         return self.locked or super().head()
 
-    def insert_records(self, rows: Sequence[RecordRow]) -> None:
+    def insert_records(self, rows: Sequence[RecordRow], *, last: bool = False) -> None:
         self.locked = None
         if len(rows) > MOST_INSERTED:
             self._copy(_COPY_RECORDS, rows)
-        else:
-            self._insert(_INSERT_RECORDS, _RECORD_PLACES, rows)
+            return
+        self._insert(_INSERT_RECORDS, _RECORD_PLACES, rows)
+        if last and len(rows) >= WORTH_BEGINNING:
+            self._pipeline.begin()
 
     def _insert(self, sql: str, places: str, rows: Sequence[Sequence[Any]], then: str = "") -> None:
         """Some rows, several in a statement."""
@@ -332,14 +338,7 @@ class Writer(Reader, SqlWriter):
         return [(*row[:-1], tsvector(table.terms(row), words(row[-1]))) for row in rows]
 
     def insert(self, table: Table, rows: Sequence[Values]) -> None:
-<<<<<<< HEAD
-        if len(rows) > 1 and len(rows) * len(table.columns) > MOST_VALUES:
-=======
-        if table.words is not None:
-            kept = self.keeps_words
-            rows = [(*row[:-1], tsvector(table.terms(row), words(row[-1])) if kept else "") for row in rows]
         if len(rows) > MOST_INSERTED:
->>>>>>> 4c9bebe (PostgreSQL is told in two messages: what an append asks is sent with the lock, what it writes with the commit)
             self._copy(f"COPY {quoted(table.name)} ({stored_names(table)}) FROM STDIN", held_rows(table, rows))
         else:
             self._insert(_insert_sql(table), _places(table), rows)

@@ -149,7 +149,7 @@ class WriteSession(Session, SqlWriter):
             return True
         return not isinstance(error, sqlite3.Error)
 
-    def insert_records(self, rows: Sequence[RecordRow]) -> None:
+    def insert_records(self, rows: Sequence[RecordRow], *, last: bool = False) -> None:
         for plain, same in groupby(rows, _is_plain):
             if not plain:
                 self.executemany(INSERT_RECORD, list(same))
