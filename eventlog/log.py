@@ -494,6 +494,8 @@ class EventLog:
                 if stop.is_set():
                     return
             position = max(position, end)
+            if timeout_s is not None and time.monotonic() - quiet_since > timeout_s:
+                return
             # Where appends come one upon another, a follower that looked again at once would take them one by one, at a
             # price that the writers pay.
             stop.wait(max(0.0, looked + poll_s - time.monotonic()))

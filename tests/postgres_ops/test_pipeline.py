@@ -1,0 +1,77 @@
+"""Statements that are sent and answered together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from eventlog.store import postgres_pipeline
+from eventlog.store.postgres_pipeline import Pipeline
+from eventlog.store.postgres_pool import at_rest
+from tests.postgres import connect
+
+INSERT = "INSERT INTO things VALUES (?, ?, ?)"
+ALL = "SELECT number, name, part FROM things ORDER BY number"
+
+
+@pytest.fixture
+def pipeline() -> Iterator[Pipeline]:
+    with connect() as connection:
+        connection.execute("CREATE TEMP TABLE things (number bigint PRIMARY KEY, name text, part double precision)")
+        yield Pipeline(connection)
+
+
+def rows(pipeline: Pipeline) -> list[tuple[object, ...]]:
+    pipeline.ask(ALL)
+    return pipeline.rows(pipeline.exchange()[-1])
+
+
+def test_values_are_stored_as_they_are_and_text_as_it_can_be_held(pipeline: Pipeline) -> None:
+    for number in range(3):  # as it is, prepared, and by its name
+        pipeline.tell(INSERT, (number, "é\0\1", 0.1))
+    pipeline.tell(INSERT, (2**63 - 1, None, float("inf")))
+    assert pipeline.waiting == 4
+    assert rows(pipeline) == [
+        *((number, "é\1\1\1\2", 0.1) for number in range(3)),
+        (2**63 - 1, None, float("inf")),
+    ]
+
+
+@pytest.mark.parametrize("wrong", [1.5, True, "one", 2**63])
+def test_what_does_not_fit_its_column_is_refused_and_nothing_after_it_is_run(pipeline: Pipeline, wrong: object) -> None:
+    for number in range(2):
+        with pytest.raises(psycopg.DataError):
+            pipeline.tell(INSERT, (wrong, "wrong", None))
+            pipeline.tell("SELECT no_such_thing")
+            pipeline.exchange()
+        assert at_rest(pipeline.connection)
+        pipeline.tell(INSERT, (number, "right", None))
+        pipeline.exchange()
+    assert rows(pipeline) == [(0, "right", None), (1, "right", None)]
+
+
+def test_statements_make_room_for_others(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_pipeline, "MOST_KNOWN", 3)
+    for turn in range(4):
+        for number in range(5):
+            pipeline.tell(f"INSERT INTO things VALUES (?, '{number}')", (5 * turn + number,))
+            pipeline.tell(f"UPDATE things SET part = {number} WHERE number = ?", (5 * turn + number,))
+            pipeline.tell(
+                f"UPDATE things SET part = part + 1 WHERE number = ? AND part = {number}", (5 * turn + number,)
+            )
+        assert len(pipeline.exchange()) == 15
+    assert [row[2] for row in rows(pipeline)] == [1.0, 2.0, 3.0, 4.0, 5.0] * 4
+    kept = pipeline.connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()
+    assert kept is not None and kept[0] <= 3
+
+
+def test_what_is_begun_is_answered_with_the_rest(pipeline: Pipeline) -> None:
+    pipeline.tell(INSERT, (1, "begun", None))
+    pipeline.begin()
+    assert not at_rest(pipeline.connection)
+    pipeline.tell(INSERT, (2, "told after", None))
+    assert len(pipeline.exchange()) == 2
+    assert at_rest(pipeline.connection)
+    assert [row[1] for row in rows(pipeline)] == ["begun", "told after"]
