@@ -144,16 +144,14 @@ def _print(view: View, seen: Seen) -> None:
 
 
 def _live(log: Log, view: View, queue: str | None, interval: float) -> None:
-    import signal
     import sys
-    import threading
 
     from rich.console import Console
     from rich.live import Live
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    from eventlog.cli.stopping import told_to_stop
+
+    stop = told_to_stop()
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     rates = Rates()
     # Leaving the block, for whatever reason, gives the cursor back.

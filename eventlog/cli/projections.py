@@ -215,12 +215,9 @@ def _tell(touched: Iterable[Any], what: str) -> None:
 @pass_state
 def follow(state: State, names: tuple[str, ...]) -> None:
     """Keep deferred projections up to date until interrupted."""
-    import signal
-    import threading
+    from eventlog.cli.stopping import told_to_stop
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = told_to_stop()
     with state.write(projections="deferred") as log:
         chosen = _chosen(log, names)
         click.echo("following; Ctrl-C ends it", err=True)
