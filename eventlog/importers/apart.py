@@ -39,12 +39,15 @@ LENGTH = struct.Struct("<Q")
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What a child is told: the format, what was asked for, its files with what is known of each, and how to read."""
+    """What a child is told: the format, what was asked for, its files with what is known of each, and how to read.
+
+    Paths are as the system has them: not every one is text.
+    """
 
     kind: str
-    paths: list[str]
-    files: list[tuple[str, ImportSource | None]]
-    data_dir: str | None
+    paths: list[bytes]
+    files: list[tuple[bytes, ImportSource | None]]
+    data_dir: bytes | None
     strict: bool
     max_line_bytes: int
     patterns: list[Pattern]

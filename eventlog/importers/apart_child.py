@@ -33,7 +33,7 @@ from eventlog.importers.run import Importing, Options, in_order
 from eventlog.log import EventLog
 from eventlog.projection.children import leave_with_the_parent
 from eventlog.projection.fold import no_collection
-from eventlog.redaction import PATTERNS
+from eventlog.redaction import take_patterns
 from eventlog.store.memory import MemoryStore
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -98,15 +98,15 @@ def main() -> None:
 
 
 def _read(task: Task, messages: queue.Queue[bytes | None]) -> None:
-    PATTERNS[:] = task.patterns
+    take_patterns(task.patterns)
     form = format_of(task.kind)
     # A format may learn something of all its files while it looks for them.
-    in_order(form, [Path(path) for path in task.paths])
+    in_order(form, [_path(path) for path in task.paths])
     log = EventLog(MemoryStore())
-    batch = _Sending(log, None if task.data_dir is None else Blobs(Path(task.data_dir)), messages)
+    batch = _Sending(log, None if task.data_dir is None else Blobs(_path(task.data_dir)), messages)
     options = Options(strict=task.strict, max_line_bytes=task.max_line_bytes)
     for place, (path, row) in enumerate(task.files):
-        one = Importing(log, None, form, Path(path), batch, options, row)
+        one = Importing(log, None, form, _path(path), batch, options, row)
         batch.places[one.intake.stream] = place
         one.run(lambda offset: None)
         batch.ended.append(
@@ -115,6 +115,10 @@ def _read(task: Task, messages: queue.Queue[bytes | None]) -> None:
         if batch.full or one.failure is not None:
             batch.commit()
     batch.send(last=True)
+
+
+def _path(name: bytes) -> Path:
+    return Path(os.fsdecode(name))
 
 
 def _write(messages: queue.Queue[bytes | None], descriptor: int) -> None:

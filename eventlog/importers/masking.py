@@ -25,7 +25,7 @@ _COVERED = {
     "\\u": (),
     "://": ("hooks.slack.com/", "/api/webhooks/", "webhook.office.com/"),
     "user": ("--user", "--proxy-user"),
-    "-u ": (" -u ",),
+    "-u ": (" -u ", '"-u ', "\\n-u ", "\\r-u ", "\\t-u "),
     "basic ": ("authorization: basic ", "authorization:basic "),
 }
 """What is looked for instead of a hint that ordinary text is full of; a URL is suspicious where it has an @, too."""

@@ -221,7 +221,9 @@ class _Scan:
         at = us(row.get("time_updated"))
         todos = self._store.todos(one.id)
         if todos is not None and todos.value is not None:
-            own = key_of("opencode", "todos", one.id, to_json(todos.value))
+            told = to_json(todos.value)
+            self._intake.masker.look(told)
+            own = key_of("opencode", "todos", one.id, told)
             kept = Wanted(stream, [self._intake.kept("todo", todos.value)], own, at)
             self._intake.add(Native(todos.offset, todos.size, [kept], (), "raw"))
         revert = mapping(row.get("revert"))

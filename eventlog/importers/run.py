@@ -180,7 +180,7 @@ def import_paths(
                 importing.run(lambda offset, number=number: told(number, offset))  # type: ignore[misc]
                 if batch.full or importing.failure is not None:
                     batch.commit()
-                told(number, sizes[number])
+                told(number)
         batch.commit()
     report, total = [one.report() for one in imports], Counts()
     for source in report:
@@ -272,23 +272,24 @@ def _size(path: Path) -> int:
 
 
 class _Told:
-    """Tells how much of all sources is done, when so much of one is."""
+    """Tells how much of all sources is done, when so much of one is, or all of it."""
 
     def __init__(self, progress: Progress | None, sizes: Sequence[int], name: str) -> None:
         self._progress = progress
         self._before = [0, *accumulate(sizes)]
         self._label = f"importing {name}"
 
-    def __call__(self, source: int, offset: int) -> None:
+    def __call__(self, source: int, offset: int | None = None) -> None:
         if self._progress is not None:
-            self._progress(self._before[source] + offset, self._before[-1], self._label)
+            done = self._before[source + 1] if offset is None else self._before[source] + offset
+            self._progress(done, self._before[-1], self._label)
 
 
 def _commit(batch: Batch, imports: Sequence[Importing], ended: list[apart.Ended], told: _Told) -> None:
     batch.commit()
     for one in ended:
         imports[one.source].end(one)
-        told(one.source, one.size)
+        told(one.source)
     ended.clear()
 
 
@@ -304,9 +305,9 @@ def _run_apart(
     one = imports[0]
     task = apart.Task(
         kind=one.form.name,
-        paths=[os.fsdecode(path) for path in paths],
-        files=[(os.fsdecode(each.path), each.row) for each in imports],
-        data_dir=None if data_dir is None else os.fsdecode(data_dir),
+        paths=[os.fsencode(path) for path in paths],
+        files=[(os.fsencode(each.path), each.row) for each in imports],
+        data_dir=None if data_dir is None else os.fsencode(data_dir),
         strict=one.options.strict,
         max_line_bytes=one.options.max_line_bytes,
         patterns=PATTERNS,
@@ -340,7 +341,9 @@ def source_id(kind: str, path: Path) -> str:
 
 
 class Importing:
-    """One source on its way in. ``projections`` are None in a process that has none: nothing is quarantined there."""
+    """One source on its way in. ``projections`` are None in a process without a log: nothing of the source is in
+    quarantine then.
+    """
 
     def __init__(
         self,

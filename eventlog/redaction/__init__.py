@@ -124,6 +124,12 @@ def add_pattern(name: str, regex: str, replacement: str = MASK, hints: Iterable[
     _hints.cache_clear()
 
 
+def take_patterns(patterns: Iterable[Pattern]) -> None:
+    """Redact these kinds of secrets, and no others, from now on, in this process."""
+    PATTERNS[:] = patterns
+    _hints.cache_clear()
+
+
 @lru_cache(maxsize=256)
 def _compiled(regex: str) -> re.Pattern[str]:
     return re.compile(regex, re.ASCII)

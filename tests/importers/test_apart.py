@@ -63,11 +63,11 @@ def odd(folder: Path) -> Path:
     """Transcripts with whatever is odd: damaged, secret, big, unreadable, empty, open at the end."""
     secret = "ghp_" + "a1B2" * 9
     damaged = lines([said(1, f"use {secret}"), answered(2, "x" * 90_000, parent=1)]) + b"{bad}\n\0\0\n"
-    write(folder / "a.jsonl", damaged + lines([said(3, "own-secret-7", parent=2)]), age_s=9000)
+    write(folder / "a.jsonl", damaged + lines([said(3, "zebra-7", parent=2)]), age_s=9000)
     write(folder / "b.jsonl", lines([said(1, f"use {secret}"), said(4, "a fork", session="b", parent=1)]), age_s=8000)
-    write(folder / "c.jsonl", b"SQLite format 3\0" + b"\0" * 90, age_s=7000)
     write(folder / "d.jsonl", b"", age_s=6000)
     write(folder / "e.jsonl", lines([said(5, "more", session="e")]) + b'{"type": "us', age_s=5000)
+    write(folder / "last.jsonl", b"SQLite format 3\0" + b"\0" * 90, age_s=60)
     return folder
 
 
@@ -75,7 +75,7 @@ def test_two_processes_make_the_log_that_one_makes(tmp_path: Path, sent: Sent) -
     source = odd(tmp_path / "source")
     corpus(source / "more", 9, 160)
     told: list[tuple[int, int | None]] = []
-    redaction.add_pattern("own", "own-secret-[0-9]", hints=("own-secret",))
+    redaction.add_pattern("own", "zebra-[0-9]", hints=("zebra-",))
     try:
         with eventlog.open(tmp_path / "apart" / "log.db") as log:
             report = log.import_from("claude", source, progress=lambda done, total, _: told.append((done, total)))
@@ -95,6 +95,14 @@ def test_a_rollout_and_its_fork_are_read_the_same_apart(tmp_path: Path, sent: Se
         report = log.import_from("codex", source)
         assert sent and sent[-1].last
         same_alone(log, report, "codex", source, tmp_path)
+
+
+def test_names_that_are_no_text_are_those_of_files_to_read_apart(tmp_path: Path, sent: Sent) -> None:
+    place = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), b"\xff\xfe")))
+    messages = corpus(place, 2, 20)
+    with eventlog.open(tmp_path / "log.db") as log:
+        assert log.import_from("claude", place).total.understood_records == messages
+        assert sent[-1].last
 
 
 def test_what_was_added_to_a_file_is_read_apart_from_its_cursor_on(tmp_path: Path, sent: Sent) -> None:

@@ -50,6 +50,15 @@ def test_planted_secrets_are_masked_the_same_short_or_whole(seed: int) -> None:
         assert short.count == whole.count > 0
 
 
+@pytest.mark.parametrize("before", ["", "curl ", "curl \\\n", "curl\t", "\r\n"])
+def test_who_asks_is_masked_wherever_the_option_stands(before: str) -> None:
+    text = f"{before}-u admin:hunter2x https://example.org"
+    for value in (text, {"command": text}):
+        masker = Masker()
+        masker.look(to_json(value))
+        assert b"hunter2x" not in masker.json(value) and masker.count == 1
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 def test_tokens_are_looked_for_wherever_a_word_begins_as_one_does(value: Any) -> None:

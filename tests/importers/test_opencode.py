@@ -249,6 +249,13 @@ def test_models_that_number_their_calls_anew_each_time(log: Log, tmp_path: Path)
     assert {name: one.exit_code for name, one in tools(log).items()} == {"functions.bash:0": 0, "prt_msg_1_0": 1}
 
 
+def test_a_secret_in_a_todo_is_masked_whatever_was_said_before(log: Log, tmp_path: Path) -> None:
+    made, secret = conversation(), "ghp_" + "a1B2" * 9
+    made.todos = [("ses_1", f"revoke {secret}")]
+    assert bring(log, made.database(tmp_path / "opencode.db")).total.secrets == 1
+    assert secret not in str([record.data for record in log.read()])
+
+
 def test_what_is_damaged_is_told_of_and_the_rest_is_there(log: Log, tmp_path: Path) -> None:
     made, path = conversation(), tmp_path / "opencode.db"
     made.say("ses_1", "msg_04", 5000, text("my key is sk-proj-" + "a1B2" * 12))
