@@ -14,6 +14,7 @@ from eventlog.projection.fold import (
     Failure,
     Item,
     Plan,
+    apply,
     attempt,
     decode,
     no_collection,
@@ -110,7 +111,8 @@ class Folder:
             self.failures.update(made.rollup_failures)
             if made.failure is not None:
                 self.failures[group.root.name] = made.failure
-        plans = [made for made in self._plans.values() if not made.empty]
+        every = list(self._plans.values())
+        plans = [made for made in every if not made.empty]
         sums = self._taken_sums() if flush else []
         self._plans, self._planned = {}, 0
         if self._writing is None:
@@ -119,10 +121,30 @@ class Folder:
             with self._writing():
                 if attempt(self._writer, partial(self._write_all, plans, sums)):
                     self._write_apart(plans, sums)
+        for made in every:
+            if made.refused and self._writing is not None:
+                with self._writing():
+                    self._go_on_to_refused(made.group, to)
         if len(self._begun) + sum(map(len, self._known.values())) > MAX_KNOWN:
-            for rows in self._known.values():
-                rows.clear()
-            self._begun.clear()
+            self._forget()
+
+    def _go_on_to_refused(self, group: Group, to: int) -> None:
+        """Of thousands of records one made a row that cannot be stored: find it, and write what comes before it."""
+        wanted = self._wanted._replace(types=group.tags)
+        items = decode(self._codec, self._writer.records(self._first - 1, to, wanted))
+        moving = [rollup for rollup in group.rollups if rollup.name not in self.failures]
+        made = apply(self._writer, group, moving, items, to)
+        self._forget()
+        told = self.failures.pop(group.root.name)
+        if made.failure is not None:
+            same = [member.name for member in group.members if self.failures.get(member.name) is told]
+            self.failures.update((name, made.failure) for name in (group.root.name, *same))
+        self.failures.update(made.rollup_failures)
+
+    def _forget(self) -> None:
+        for rows in self._known.values():
+            rows.clear()
+        self._begun.clear()
 
     def _taken_sums(self) -> list[tuple[Rollup, Deltas]]:
         sums = [(rollup, non_zero(deltas)) for rollup, deltas in self._sums.items()]

@@ -303,3 +303,30 @@ def test_colours_are_counted(open_log: OpenLog) -> None:
         {"color": "red", "things": 2, "size": 2},
     ]
     assert Colour.__struct_fields__ == ("color", "things", "size")
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("bad", [1, 33, 150, 200])
+def test_a_rebuild_tells_which_of_many_records_made_a_row_that_cannot_be_stored(open_log: OpenLog, bad: int) -> None:
+    def no_number(event: Any, record: Any) -> Any:
+        return Growth(record.position, record.stream, None) if record.position == bad else None  # type: ignore[arg-type]
+
+    def no_thing(event: Any, record: Any) -> Any:
+        return "no thing" if record.position == 200 + bad else None
+
+    log = open_log(extra_projections=things.everything())
+    grown = [Append(stream=f"thing-{number}", events=ThingGrew(by=number)) for number in range(200)]
+    made = [Append(stream=f"thing-{number}", events=ThingMade(size=number)) for number in range(200)]
+    log.append_many([*grown, *made])
+    log.close()
+    changed = (things.entity(no_thing, version=2), things.journal(no_number, version=2), things.rollup())
+    with open_log(extra_projections=changed) as log:
+        for name, place in (("growths", bad), ("things", 200 + bad)):
+            with pytest.raises(ProjectionFailed, match="failed at position") as caught:
+                log.projections.rebuild(name)
+            assert caught.value.position == place
+            stopped = status(log, name)
+            assert (stopped.state, stopped.position, stopped.error_position) == ("failed", place - 1, place)
+            assert len(log.projections.rows(name)) == bad - 1
+        assert sum(row["things"] for row in log.projections.rows("colours")) == bad - 1
+        assert log.projections.verify() == []
