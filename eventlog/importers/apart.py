@@ -163,11 +163,11 @@ def _sent(child: subprocess.Popen[bytes], task: Task) -> Iterator[Sent]:
         return
     pipe = child.stdout = BufferedReader(cast(Any, child.stdout), 1 << 16)
     while len(head := pipe.read(LENGTH.size)) == LENGTH.size:
-        content = pipe.read(LENGTH.unpack(head)[0])
         try:
-            yield _decode(content)
-        except msgspec.DecodeError:
-            return
+            sent = _decode(pipe.read(LENGTH.unpack(head)[0]))
+        except (msgspec.DecodeError, MemoryError, OverflowError):
+            return  # it died while it wrote, or something else in it has written there
+        yield sent
 
 
 _UNREAD = UnknownEvent(tag="unread.event", data={})

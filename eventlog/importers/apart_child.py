@@ -108,7 +108,7 @@ def _read(task: Task, messages: queue.Queue[bytes | None]) -> None:
     for place, (path, row) in enumerate(task.files):
         one = Importing(log, None, form, _path(path), batch, options, row)
         batch.places[one.intake.stream] = place
-        one.run(lambda offset: None)
+        one.run(None)
         batch.ended.append(
             Ended(place, one.status, one.failure, one.size, one.offset, one.waiting, one.intake.unreadable)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,20 @@ def test_a_child_that_cannot_be_started_is_done_without(
 ) -> None:
     def start(module: str) -> subprocess.Popen[bytes]:
         raise OSError("no more processes")
+
+    messages = corpus(tmp_path / "source", 2, 20)
+    monkeypatch.setattr(apart, "start", start)
+    with eventlog.open(tmp_path / "log.db") as log:
+        assert log.import_from("claude", tmp_path / "source").total.understood_records == messages
+        assert_complete(log, messages)
+
+
+def test_a_child_that_says_something_else_is_not_listened_to(
+    tmp_path: Path, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(module: str) -> subprocess.Popen[bytes]:
+        said = "print('what a sitecustomize prints')"
+        return subprocess.Popen([sys.executable, "-c", said], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
     messages = corpus(tmp_path / "source", 2, 20)
     monkeypatch.setattr(apart, "start", start)
