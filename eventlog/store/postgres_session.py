@@ -172,7 +172,7 @@ class Reader(SqlReader):
         return rows, [*values, *(tsquery(match, terms) for match in matches)]
 
     def _among(self, name: str, wanted: Sequence[str], values: list[Any]) -> str:
-        values.append(list(wanted))
+        values.append(held(list(wanted)))
         return f"{name} = ANY(?)"
 
     def _share(self) -> str:
@@ -210,7 +210,7 @@ class Writer(Reader, SqlWriter):
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> int:
         """As `later`; gives the place of its answer among those of `settle`."""
-        self._pipeline.ask(sql, held(values))
+        self._pipeline.ask(sql, values)
         return self._pipeline.waiting - 1
 
     def drop(self) -> None:
@@ -310,7 +310,7 @@ class Writer(Reader, SqlWriter):
 
     def save_checkpoint(self, values: Values) -> None:
         self.moved = True
-        super().save_checkpoint(held(values))  # type: ignore[arg-type]
+        super().save_checkpoint(values)
 
     def _create_sql(self, table: Table) -> str:
         columns = [

@@ -9,6 +9,16 @@ from tests.projections.reference import check_every_way
 from tests.projections.test_prices import DAY, DAY_1, SONNET, call, cost
 
 
+def test_a_call_is_found_again_whatever_its_id_is_made_of(log: Log) -> None:
+    for call_id in ("a\0b", "a\1b", "a\1\2b"):
+        call(log, call_id, Usage(10))
+    log.committer.forget()  # as if others had appended
+    for call_id in ("a\0b", "a\1b", "a\1\2b"):
+        log.append("session-s", LlmCallRetracted(call_id=call_id, reason="copy", replaced=Usage(10)))
+    assert [row["status"] for row in log.projections.rows("llm_calls")] == ["retracted"] * 3
+    assert log.projections.verify() == []
+
+
 def test_a_history_of_calls_and_prices_is_the_same_every_way(log: Log) -> None:
     call(log, "a", Usage(1_000, 2_000, 400, 300, 50, 10), workspace_id="w", agent="claude", provider="anthropic")
     call(log, "b", Usage(10), model="ours", at=DAY_1 + DAY)

@@ -69,6 +69,8 @@ FILTERS: list[tuple[dict[str, Any], Callable[[Record], bool]]] = [
     ({"types": "nobody.knows"}, lambda r: False),
     ({"categories": "a", "types": Measured}, lambda r: r.stream[:2] == "a-" and r.type == "test.measured"),
     ({"streams": "b-1", "categories": "a"}, lambda r: False),
+    ({"streams": ["a-1\0", "a-1\1"]}, lambda r: False),
+    ({"types": ["test.noted\0", "test.measured"]}, lambda r: r.type == "test.measured"),
     ({"streams": []}, lambda r: False),
     ({"categories": []}, lambda r: False),
     ({"types": ()}, lambda r: False),
