@@ -16,7 +16,7 @@ from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.generators import fetch_many, send
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from eventlog.store.postgres_pool import Connection
@@ -71,7 +71,8 @@ class Pipeline:
         self._places: list[int] = []
         """Which answers are those of the statements that were sent."""
         self._sent = 0
-        self._fresh: list[_Key] = []
+        self._fresh: list[tuple[_Key, int]] = []
+        """What is being prepared, and which answers say whether it was."""
 
     @property
     def waiting(self) -> int:
@@ -110,6 +111,7 @@ class Pipeline:
         Raises the first failure; no statement after that one was run.
         """
         pgconn = self.connection.pgconn
+        results: list[PGresult] = []
         with self.connection.lock:
             try:
                 self._send(pgconn)
@@ -117,14 +119,16 @@ class Pipeline:
                 results = self.connection.wait(_results(pgconn, self._sent + 1))
             finally:
                 places, fresh = self._places, self._fresh
-                self._waiting, self._places, self._sent, self._fresh = [], [], 0, []
+                self.drop()
+                # After an interrupt the connection may be of use, but nobody knows what is prepared on it.
+                for key, place in fresh:
+                    if not results or results[place].status in _FAILED:
+                        self._names.pop(key, None)
                 # Where answers are still to come it cannot be left, and the connection is not `at_rest`.
                 with suppress(psycopg.Error):
                     pgconn.exit_pipeline_mode()
         # What comes after a failure is not run, and fails, too.
         if results[places[-1]].status in _FAILED:
-            for key in fresh:  # whether it was prepared is not looked at: its name is not used again
-                self._names.pop(key, None)
             raise error_from_result(next(result for result in results if result.status in _FAILED))
         return [results[place] for place in places]
 
@@ -138,15 +142,18 @@ class Pipeline:
             key = sql, types
             name = names.get(key)
             if name is None:
-                if len(names) >= MOST_KNOWN and (old := names.pop(next(iter(names)))):
+                # A transaction that failed takes nothing but its end, or that of its nested part.
+                full = len(names) >= MOST_KNOWN and pgconn.transaction_status != TransactionStatus.INERROR
+                if full and (old := names.pop(next(iter(names)))):
                     pgconn.send_query_params(b"DEALLOCATE " + old, None)
                     sent += 1
                 names[key] = b""
                 pgconn.send_query_params(_numbered(sql), values, types, formats)
             else:
                 if not name:
-                    name = names[key] = b"eventlog_%d" % next(self._numbers)
-                    fresh.append(key)
+                    name = b"eventlog_%d" % next(self._numbers)
+                    fresh.append((key, sent))
+                    names[key] = name
                     pgconn.send_prepare(name, _numbered(sql), types)
                     sent += 1
                 pgconn.send_query_prepared(name, values, formats)

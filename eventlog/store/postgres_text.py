@@ -14,8 +14,8 @@ _PAIR = re.compile(f"{ESCAPE}(.)", re.DOTALL)
 
 def held(values: Sequence[Any]) -> Sequence[Any]:
     """Values as PostgreSQL can hold them."""
-    if any(type(value) is str and (NUL in value or ESCAPE in value) for value in values):
-        return [_hold(value) if type(value) is str else value for value in values]
+    if any(isinstance(value, str) and (NUL in value or ESCAPE in value) for value in values):
+        return [_hold(value) if isinstance(value, str) else value for value in values]
     return values
 
 
@@ -49,7 +49,7 @@ _ENCODERS = _Encoders(
     {
         bool: lambda value: b"t" if value else b"f",
         int: b"%d".__mod__,
-        float: lambda value: repr(value).encode(),
+        float: lambda value: float.__repr__(value).encode(),
         str: str.encode,
         bytes: lambda value: b"\\x" + value.hex().encode(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import psycopg
@@ -10,6 +11,7 @@ import pytest
 from eventlog.store import postgres_pipeline
 from eventlog.store.postgres_pipeline import Pipeline
 from eventlog.store.postgres_pool import at_rest
+from eventlog.store.postgres_session import Writer, rolled_back
 from tests.postgres import connect
 
 INSERT = "INSERT INTO things VALUES (?, ?, ?)"
@@ -39,6 +41,18 @@ def test_values_are_stored_as_they_are_and_text_as_it_can_be_held(pipeline: Pipe
     ]
 
 
+def test_values_of_types_like_ours_are_stored_as_ours(pipeline: Pipeline) -> None:
+    class Text(str):
+        pass
+
+    class Fraction(float):
+        def __repr__(self) -> str:
+            return f"Fraction({float(self)!r})"
+
+    pipeline.tell(INSERT, (1, Text("a\0b"), Fraction(0.5)))
+    assert rows(pipeline) == [(1, "a\1\1b", 0.5)]
+
+
 @pytest.mark.parametrize("wrong", [1.5, True, "one", 2**63])
 def test_what_does_not_fit_its_column_is_refused_and_nothing_after_it_is_run(pipeline: Pipeline, wrong: object) -> None:
     for number in range(2):
@@ -65,6 +79,58 @@ def test_statements_make_room_for_others(pipeline: Pipeline, monkeypatch: pytest
     assert [row[2] for row in rows(pipeline)] == [1.0, 2.0, 3.0, 4.0, 5.0] * 4
     kept = pipeline.connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()
     assert kept is not None and kept[0] <= 3
+
+
+def test_a_failed_transaction_is_not_asked_to_make_room(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server takes nothing then but the end of the transaction, or of its nested part."""
+    writer = Writer(pipeline.connection, pipeline)
+    monkeypatch.setattr(postgres_pipeline, "MOST_KNOWN", 2)
+    writer.execute("BEGIN")
+    writer.savepoint()
+    writer.execute(ALL)
+    writer.execute(ALL)
+    writer.later("SELECT no_such_thing")
+    with pytest.raises(psycopg.errors.UndefinedColumn):
+        writer.settle()
+    writer.rollback_to_savepoint()
+    writer.later(INSERT, (1, "after", None))
+    assert writer.commit()
+    assert [row[1] for row in rows(pipeline)] == ["after"]
+
+
+def test_what_an_interrupt_kept_from_being_prepared_is_prepared_anew(pipeline: Pipeline) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    pipeline.tell(INSERT, (0, "before", None))
+    pipeline.exchange()
+    pipeline.tell("BEGIN")
+    pipeline.tell("SELECT pg_sleep(20)")
+    pipeline.tell(INSERT, (1, "never", None))
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.exchange()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert rolled_back(pipeline.connection)  # the driver has cancelled it: the connection is of use
+    for number in range(2, 5):
+        pipeline.tell(INSERT, (number, "after", None))
+        pipeline.exchange()
+    assert [row[1] for row in rows(pipeline)] == ["before", "after", "after", "after"]
+
+
+def test_what_is_refused_again_and_again_is_prepared_once(pipeline: Pipeline) -> None:
+    pipeline.tell(INSERT, (0, "there", None))
+    pipeline.exchange()
+    for _ in range(10):
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            pipeline.tell(INSERT, (0, "there", None))
+            pipeline.exchange()
+    kept = pipeline.connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()
+    assert kept is not None and kept[0] == 1
 
 
 def test_what_is_begun_is_answered_with_the_rest(pipeline: Pipeline) -> None:
