@@ -14,7 +14,7 @@ from psycopg.pq import PipelineStatus
 from psycopg.pq.abc import PGresult
 
 from eventlog.codec import to_json
-from eventlog.errors import LogClosed
+from eventlog.errors import EventLogError, LogClosed
 from eventlog.store.base import COLUMNS, Filter, Head, Key, RecordRow, Selection, Table, Values
 from eventlog.store.postgres_pipeline import Answer, Pipeline
 from eventlog.store.postgres_pool import Connection, at_rest
@@ -270,7 +270,7 @@ class Writer(Reader, SqlWriter):
         if isinstance(error, psycopg.ProgrammingError):
             # What cannot be sent at all, or is of another type than the column's.
             return error.sqlstate is None or error.sqlstate in ("42804", "42846")
-        return not isinstance(error, psycopg.Error)
+        return not isinstance(error, (psycopg.Error, EventLogError))
 
     def head(self) -> Head:
         return self.locked or super().head()
@@ -282,6 +282,7 @@ class Writer(Reader, SqlWriter):
             return
         self._insert(_INSERT_RECORDS, _RECORD_PLACES, rows)
         if last and len(rows) >= WORTH_BEGINNING:
+            self.check_ours()
             self._pipeline.begin()
 
     def _insert(self, sql: str, places: str, rows: Sequence[Sequence[Any]], then: str = "") -> None:

@@ -120,6 +120,32 @@ def test_a_child_forked_inside_a_decision_is_told_and_the_decision_is_its_parent
     assert_sound(url, ["decided", "afterwards"])
 
 
+@pytest.mark.parametrize("many", [1, 5, 100])
+def test_a_child_that_ends_its_parents_decision_sends_and_stores_nothing(url: str, many: int) -> None:
+    """However its records would go in: one by one, begun before the commit, or by COPY."""
+    with opened(url) as log:
+        log.append("fire-1", Ticked(), key="before")
+        children: list[int] = []
+
+        def decide(tx: Any) -> str:
+            children.append(os.fork())
+            if children[0] != 0:
+                assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+            tx.append("fire-2", [Ticked(number=n) for n in range(many)], expect=0)
+            return "decided"
+
+        told: object = None
+        try:
+            told = log.decide(decide)
+        except BaseException as error:
+            told = error
+        if children[0] == 0:
+            os._exit(0 if isinstance(told, LogClosed) and len(children) == 1 else 1)
+        assert (told, len(children)) == ("decided", 1)
+        assert log.head().position == 1 + many
+    assert_sound(url, ["before"])
+
+
 def test_a_child_forked_while_its_parent_reads_reads_on_and_so_does_its_parent(url: str) -> None:
     with opened(url) as log:
         log.append("fire-1", [Ticked(number=n) for n in range(3000)])

@@ -13,6 +13,7 @@ from tests.helpers import eventually, thread
     ("what", "code", "step"),
     [
         ("append", "ours", 1),
+        pytest.param("many", "ours", 8, marks=pytest.mark.long),
         pytest.param("copy", "all", 120, marks=pytest.mark.long),
         pytest.param("transaction", "ours", 8, marks=pytest.mark.long),
         pytest.param("rebuild", "ours", 400, marks=pytest.mark.long),

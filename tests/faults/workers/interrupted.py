@@ -95,8 +95,12 @@ def work_of(log: Log, what: str) -> Callable[[str], object]:
     def append(key: str) -> object:
         return log.append("fire-line", Ticked(), key=key)
 
-    def copy(key: str) -> object:
+    def many(key: str) -> object:
+        """The server begins with them before the commit."""
         return log.append_many([eventlog.Append(stream="fire-many", events=[Ticked()] * 25, key=key)])
+
+    def copy(key: str) -> object:
+        return log.append_many([eventlog.Append(stream="fire-many", events=[Ticked()] * 100, key=key)])
 
     def run(key: str) -> object:
         from eventlog.events.runs import RunStarted
@@ -117,7 +121,7 @@ def work_of(log: Log, what: str) -> Callable[[str], object]:
         log.projections.rebuild(["runs"])
         return log.append("fire-line", Ticked(), key=key)
 
-    return {f.__name__: f for f in (append, copy, run, transaction, read, rebuild)}[what]
+    return {f.__name__: f for f in (append, many, copy, run, transaction, read, rebuild)}[what]
 
 
 def line_by_line(url: str, what: str, code: str, step: str) -> None:
