@@ -57,11 +57,15 @@ _HASH = "SELECT hash FROM events WHERE position = ?"
 _COUNTER = "SELECT generation, (SELECT max(position) FROM events) FROM log_head"
 _END_STALLED = """
 SELECT pg_terminate_backend(holder.pid) FROM pg_stat_activity AS holder JOIN pg_locks AS held USING (pid)
-WHERE held.relation = 'log_head'::regclass AND held.granted AND holder.datname = current_database()
+WHERE held.relation = 'log_head'::regclass AND held.granted AND held.mode != 'AccessShareLock'
+AND holder.datname = current_database()
 AND holder.state = 'active' AND holder.wait_event_type = 'Client' AND current_setting('statement_timeout') != '0'
 AND holder.query_start < clock_timestamp() - current_setting('statement_timeout')::interval
 """
-"""No time-out reaches a statement whose client stopped in the middle of sending it, or of taking its rows."""
+"""No time-out reaches a statement whose client stopped in the middle of sending it, or of taking its rows.
+
+Who only reads the head, as a dump does, keeps nobody waiting.
+"""
 _FORK_WAIT_S = 1.0
 _READ_ATTEMPTS = 3
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"

@@ -194,3 +194,16 @@ def test_a_process_stopped_in_the_middle_of_a_statement_cannot_hold_the_head_for
         holder.kill()
         holder.communicate()
     assert_sound(url, ["before", "after"])
+
+
+def test_a_dump_that_takes_long_is_not_ended_for_the_head_that_another_holds(url: str) -> None:
+    place = with_options(url, statement_timeout="500ms", lock_timeout="300ms")
+    with opened(place, patience_s=2) as log, session(url) as watch:
+        log.append("fire-1", [Ticked(text="x" * 10_000) for _ in range(400)], key="before")
+        with stranger(url, "LOCK TABLE log_head IN ACCESS SHARE MODE") as dump, stranger(url, HOLDS):
+            dump.pgconn.send_query(b"COPY (SELECT data FROM events, generate_series(1, 100)) TO STDOUT")
+            eventually(lambda: backends(watch, " AND wait_event_type = 'Client' AND state = 'active'"))
+            with pytest.raises(LogBusy):
+                log.append("fire-1", Ticked(), key="never")
+            assert dump.info.backend_pid in backends(watch)
+    assert_sound(url, ["before"])
