@@ -41,8 +41,6 @@ _INSERT_KEYED = f"INSERT INTO events ({', '.join(_KEYED)}) VALUES ({', '.join('?
 _NO_OPTIONS = (None, None, None)
 _HAS_TABLE = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
 _WORDS = words_of("")
-# Bigger batches in memory and fewer merges than FTS5 would have it: an index that is written as fast as a log is read
-# in. More pieces of it are looked at by a search, which takes a fraction of a millisecond each.
 ROWS_AT_ONCE = 32
 """Of many rows so many are given to a statement: it begins and ends once for all of them."""
 _LATE_LENGTH = 4096
@@ -50,6 +48,8 @@ _LATE_LENGTH = 4096
 _LATE_SPAN = 256
 """Positions: the rows of so many, and no more, wait to be put into the index."""
 _ORDERED = ("<", "<=", ">", ">=", "=")
+# Bigger batches in memory and fewer merges than FTS5 would have it: an index that is written as fast as a log is read
+# in. More pieces of it are looked at by a search, which takes a fraction of a millisecond each.
 _WORDS_SETTINGS = {"hashsize": 16 << 20, "automerge": 8, "crisismerge": 32}
 _SQL_TYPES = {"int": "INTEGER", "bool": "INTEGER", "float": "REAL", "text": "TEXT", "json": "TEXT"}
 
