@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import settings
 
 import eventlog
 from eventlog.app import Log
@@ -15,6 +16,8 @@ from tests import postgres
 from tests.helpers import EVENTS
 
 OpenLog = Callable[..., Log]
+settings.register_profile("eventlog", settings.get_profile(settings.get_current_profile_name()), max_examples=40)
+settings.load_profile("eventlog")
 
 
 class Place(NamedTuple):

@@ -216,6 +216,7 @@ def test_any_time_that_a_number_of_53_bits_holds_can_be_kept(log: Log, when: int
     assert next(log.read()).occurred_at == when
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("when", [2**53, -(2**53), 2**63, 1.5, True, "2024-01-01", b"1"])
 def test_a_time_that_is_none_is_refused(log: Log, when: Any) -> None:
     with pytest.raises(InvalidInput, match="occurred_at"):
@@ -234,6 +235,7 @@ def test_both_durabilities_store_the_same(log: Log, durability: Any) -> None:
     assert log.head().position == 4
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("durability", ["ful", "", None, "FULL", 1])
 def test_a_durability_that_is_none_is_refused_and_never_a_weaker_one(log: Log, durability: Any) -> None:
     with pytest.raises(InvalidInput):

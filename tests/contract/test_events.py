@@ -85,6 +85,7 @@ def test_an_unknown_event_that_was_read_can_be_appended_again(log: Log) -> None:
     assert first.data == second.data
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("tag", ["", "nodot", "with space.x", "a.b\n", "a.\x00", "x." + "y" * 300])
 def test_a_tag_that_is_none_is_refused(log: Log, tag: str) -> None:
     with pytest.raises(InvalidEvent):
@@ -92,6 +93,7 @@ def test_a_tag_that_is_none_is_refused(log: Log, tag: str) -> None:
     assert log.head().position == 0
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("data", [[], "text", 1, None, [1, 2]])
 def test_an_unknown_events_data_is_an_object(log: Log, data: object) -> None:
     with pytest.raises(InvalidEvent, match="object"):
@@ -106,6 +108,7 @@ def test_an_unknown_event_with_a_known_tag_must_decode(log: Log) -> None:
     assert '"later":1' in next(log.read()).data
 
 
+@pytest.mark.alike
 def test_two_classes_cannot_share_a_tag(log: Log) -> None:
     log.append("app-1", First(name="a"))
     with pytest.raises(InvalidEvent, match=r"app\.changed"):
@@ -113,6 +116,7 @@ def test_two_classes_cannot_share_a_tag(log: Log) -> None:
     assert log.head().position == 1
 
 
+@pytest.mark.alike
 def test_a_class_without_a_tag_is_refused(log: Log) -> None:
     class Untagged(Event, frozen=True, kw_only=True):
         name: str = ""
@@ -122,6 +126,7 @@ def test_a_class_without_a_tag_is_refused(log: Log) -> None:
     assert log.head().position == 0
 
 
+@pytest.mark.alike
 @pytest.mark.shared
 def test_older_schemas_are_lifted_step_by_step(open_log: OpenLog) -> None:
     with open_log(events=[First]) as log:
@@ -143,6 +148,7 @@ def test_older_schemas_are_lifted_step_by_step(open_log: OpenLog) -> None:
     assert_whole(log)
 
 
+@pytest.mark.alike
 @pytest.mark.shared
 def test_a_gap_in_the_chain_of_upcasters_is_told_with_both_ends(open_log: OpenLog) -> None:
     with open_log(events=[First]) as log:
@@ -184,6 +190,7 @@ def _not_a_dict(data: dict[str, Any]) -> Any:
     return None
 
 
+@pytest.mark.alike
 @pytest.mark.shared
 @pytest.mark.parametrize("convert", [_no_attribute, _no_index, _nonsense, _not_a_dict, _add_last])
 def test_whatever_goes_wrong_in_an_upcaster_is_a_decode_error(open_log: OpenLog, convert: Any) -> None:
@@ -226,6 +233,7 @@ def test_a_record_as_a_dict_holds_json_values(log: Log) -> None:
     assert list(shown)[:3] == ["position", "stream", "version"]
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize(
     ("event", "path"),
     [
@@ -276,6 +284,7 @@ def test_an_event_may_be_large_but_not_larger_than_the_limit(log: Log) -> None:
     assert log.head().position == 1
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("wrong", ["text", {"type": "test.noted"}, 5, b"x", object(), [Noted(), "x"], Noted])
 def test_what_is_no_event_is_refused(log: Log, wrong: Any) -> None:
     with pytest.raises(InvalidEvent):

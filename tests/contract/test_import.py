@@ -94,6 +94,7 @@ def _forged(change: dict[str, Any]) -> Callable[[list[Record]], list[Record]]:
     return forge
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize(
     "change",
     [
