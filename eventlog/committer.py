@@ -6,6 +6,7 @@ There is no background thread: the first waiter leads, commits what is queued, a
 from __future__ import annotations
 
 import enum
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -17,7 +18,15 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from eventlog.clock import now_us
 from eventlog.codec import Codec, Encoded
-from eventlog.errors import Conflict, EventLogError, InvalidInput, KeyReused, OutcomeUnknown, WrongExpectedVersion
+from eventlog.errors import (
+    Conflict,
+    EventLogError,
+    InvalidInput,
+    KeyReused,
+    LogClosed,
+    OutcomeUnknown,
+    WrongExpectedVersion,
+)
 from eventlog.events import Event, UnknownEvent
 from eventlog.store.base import (
     MAX_POSITION,
@@ -102,7 +111,18 @@ class Transaction:
         self._rows: list[RecordRow] = []
         self._events: list[Event | UnknownEvent] = []
         self._keys: dict[str, RecordRow] = {}
+        self._pid = os.getpid()
         self.over = False
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this process was forked inside the transaction, which is its parent's to finish."""
+        return os.getpid() != self._pid
+
+    def check_ours(self) -> None:
+        """Raises LogClosed in a process that was forked inside the transaction."""
+        if self.inherited:
+            raise LogClosed("this process was forked inside the transaction, which is its parent's to finish")
 
     @property
     def appended(self) -> bool:
@@ -214,6 +234,7 @@ class Transaction:
         rows, events = self._rows, self._events
         if not rows:
             return
+        self.check_ours()
         if rows[-1][0] > MAX_POSITION:
             raise InvalidInput(f"a log holds at most {MAX_POSITION} events")
         self._rows, self._events = [], []
@@ -431,6 +452,7 @@ class Committer:
     def commit(self, transaction: Transaction) -> None:
         """Flush and commit. Raises the store's errors; then nothing was written."""
         try:
+            transaction.check_ours()
             transaction.flush(last=True)
         except BaseException as error:
             if (told := self._undone(transaction, error)) is not error:
@@ -451,7 +473,8 @@ class Committer:
         """Undo the transaction."""
         transaction.over = True
         self.forget()
-        self.store.rollback(transaction.writer, error)
+        if not transaction.inherited:
+            self.store.rollback(transaction.writer, error)
 
     def _undone(self, transaction: Transaction, error: BaseException) -> BaseException:
         """Undo the transaction after an error; gives what it is told as."""

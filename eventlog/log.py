@@ -211,8 +211,7 @@ class EventLog:
             self._local.transaction = transaction
             yield Tx(self, transaction)
             self._local.transaction = None
-            if os.getpid() != pid:
-                raise LogClosed("this process was forked inside the transaction, which is its parent's to finish")
+            transaction.check_ours()
             # It may have moved projections: nothing is remembered past it.
             transaction.flush()
             self.committer.forget_now()

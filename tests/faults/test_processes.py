@@ -103,6 +103,14 @@ def test_a_child_that_runs_off_the_end_of_its_parents_transaction_is_told(tmp_pa
     assert_sound(path, ["parent"])
 
 
+@pytest.mark.parametrize("first", ["child", "parent"])
+def test_a_child_that_goes_on_with_its_parents_decision_is_told_and_stores_nothing(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "log.db"
+    lines = run("fork_inside_a_decision", path, first)
+    assert lines == ["child: LogClosed", "parent: committed", "head 7"]
+    assert_sound(path, ["before", "after"])
+
+
 def test_a_child_forked_between_transactions_writes_through_connections_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     lines = run("fork_between_transactions", path, 10)

@@ -13,6 +13,7 @@ from under_fire import Ticked, open_log
 
 from eventlog.app import Log
 from eventlog.errors import EventLogError, LogClosed
+from eventlog.log import Tx
 from workers.writers import one, say
 
 
@@ -53,6 +54,39 @@ def fork_inside_a_transaction(path: str, rounds: str) -> None:
             os.waitpid(child_of_fork(in_child), 0)
             for part in range(2, 4):
                 log.append("fire-parent", Ticked(number=number), key=f"parent-{number}-{part}")
+    log.close()
+
+
+def fork_inside_a_decision(path: str, first: str) -> None:
+    """A child that goes on with the decision it was forked in, before its parent does or after it."""
+    log = open_log(path)
+    log.append("fire-1", Ticked(), key="before")
+    pid, (waits, ended) = -1, os.pipe()
+
+    def work(tx: Tx) -> None:
+        nonlocal pid
+        pid = os.fork()
+        if pid == 0 and first == "parent":
+            os.close(ended)
+            os.read(waits, 1)
+        elif pid != 0 and first == "child":
+            os.waitpid(pid, 0)
+        tx.append("fire-1", [Ticked(number=number) for number in range(5)])
+
+    told = "committed"
+    try:
+        log.decide(work)
+    except BaseException as error:
+        told = type(error).__name__
+    if pid == 0:
+        say(f"child: {told}")
+        os._exit(0)
+    os.close(ended)
+    if first == "parent":
+        os.waitpid(pid, 0)
+    say(f"parent: {told}")
+    log.append("fire-1", Ticked(), key="after")
+    say(f"head {log.head().position}")
     log.close()
 
 
