@@ -100,6 +100,12 @@ class Pipeline:
         """Forget what waits: it is sent no more. Where something is under way, the connection is not `at_rest`."""
         self._waiting, self._places, self._sent, self._fresh = [], [], 0, []
 
+    def forget(self) -> None:
+        """Prepare everything anew, where nothing waits: what is prepared keeps to the tables it found by its names."""
+        self.ask("DEALLOCATE ALL")
+        self.exchange()
+        self._names.clear()
+
     def begin(self) -> None:
         """Have the server begin with what waits, while more is told; the rest has to follow soon."""
         self._send(self.connection.pgconn)

@@ -403,6 +403,7 @@ class Scratch(Private):
             f"WHERE NOT EXISTS (SELECT 1 FROM {touched} AS touched WHERE {same}) "
             f"UNION ALL SELECT {stored_names(table)} FROM {folded}"
         )
+        self._pipeline.forget()
 
     def touch(self, table: Table, keys: Iterable[Key], rows: Iterable[Values]) -> None:
         touched = table.renamed(f"{table.name}__touched")
@@ -418,6 +419,7 @@ class Scratch(Private):
             f"CREATE TEMP VIEW {quoted(table.name)} AS SELECT {stored_names(table)} "
             f"FROM {self._schema}.{quoted(table.name)} WHERE position <= {int(position)}"
         )
+        self._pipeline.forget()
 
     def differing(self, table: Table) -> list[tuple[Values | None, Values | None]]:
         # JSON has no equality of its own; what is compared is its text, byte by byte.

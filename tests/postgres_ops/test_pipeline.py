@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+import eventlog
 from eventlog.store import postgres_pipeline
 from eventlog.store.postgres_pipeline import Pipeline
 from eventlog.store.postgres_pool import at_rest
 from eventlog.store.postgres_session import Writer, rolled_back
-from tests.postgres import connect
+from tests.postgres import borrow_log, connect, return_log
 
 INSERT = "INSERT INTO things VALUES (?, ?, ?)"
 ALL = "SELECT number, name, part FROM things ORDER BY number"
@@ -141,3 +142,21 @@ def test_what_is_begun_is_answered_with_the_rest(pipeline: Pipeline) -> None:
     assert len(pipeline.exchange()) == 2
     assert at_rest(pipeline.connection)
     assert [row[1] for row in rows(pipeline)] == ["begun", "told after"]
+
+
+def test_what_was_asked_of_a_live_table_is_asked_of_what_shadows_it_then() -> None:
+    url = borrow_log()
+    with eventlog.open(url) as log:
+        key = (log.runs.start("shown").run_id,)
+        runs, jobs = (log.projections.projection(name).table for name in ("runs", "jobs"))
+        scratch = log.store.scratch()
+        try:
+            scratch.overlay(jobs)
+            for _ in range(3):
+                assert key in scratch.load(runs, [key])
+            scratch.overlay(runs)
+            scratch.touch(runs, [key], [])
+            assert scratch.load(runs, [key]) == {}
+        finally:
+            scratch.close()
+    return_log(url)
