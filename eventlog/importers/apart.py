@@ -30,10 +30,6 @@ from projections.imports import ImportSource
 
 MIN_BYTES = 8 << 20
 """An import of fewer bytes takes less time than starting a process is worth."""
-A_COMMIT = 2
-"""So many messages go into the log together. Keys are hashes, so each commit writes much of their index again, and it
-is less with fewer; but other writers wait for it.
-"""
 LENGTH = struct.Struct("<Q")
 """Before each message its length."""
 

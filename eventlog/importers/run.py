@@ -285,14 +285,6 @@ class _Told:
             self._progress(done, self._before[-1], self._label)
 
 
-def _commit(batch: Batch, imports: Sequence[Importing], ended: list[apart.Ended], told: _Told) -> None:
-    batch.commit()
-    for one in ended:
-        imports[one.source].end(one)
-        told(one.source)
-    ended.clear()
-
-
 def _run_apart(
     projections: Projections,
     batch: Batch,
@@ -313,20 +305,19 @@ def _run_apart(
         patterns=PATTERNS,
     )
     received = apart.Received(one.log)
-    ended: list[apart.Ended] = []
     with apart.reading(task) as messages:
-        for number, sent in enumerate(messages, 1):
+        for sent in messages:
             for part in sent.parts:
                 intake = imports[part.source].intake
                 batch.add(received.part(part, intake.stream, intake.total))
-            ended += sent.ended
-            if number % apart.A_COMMIT == 0 or sent.last:
-                _commit(batch, imports, ended, told)
-                if sent.parts and not imports[sent.parts[-1].source].over:
-                    told(sent.parts[-1].source, sent.parts[-1].cursor.offset)
+            batch.commit()
+            for end in sent.ended:
+                imports[end.source].end(end)
+                told(end.source)
+            if sent.parts and not imports[sent.parts[-1].source].over:
+                told(sent.parts[-1].source, sent.parts[-1].cursor.offset)
             if sent.last:
                 return
-    _commit(batch, imports, ended, told)
     projections.require(IMPORTS.name)
     left = [each for each in imports if not each.over]
     with one.log.reader() as reader:
