@@ -18,6 +18,7 @@ from eventlog.store.base import Progress, Scratch, Table, Values
 from eventlog.store.retrying import Pauses
 
 SWAP_TIMEOUT_S = 30.0
+CLEAN_UP_TIMEOUT_S = 5.0
 NEAR = 2000
 """When the fold is this close to the head, the rest is done in the swapping transaction."""
 
@@ -60,9 +61,10 @@ def rebuild(
         making.publish(state, failures)
     except BaseException as error:
         translated = log.store.translate(error)
-        if making.made and not isinstance(error, (Overtaken, ProjectionFailed)) and making.is_gone():
+        gone = making.made and not isinstance(error, (Overtaken, ProjectionFailed)) and making.is_gone()
+        making.clean_up()  # of several tables the other may have dropped some
+        if gone:
             raise making.overtaken() from error
-        making.clean_up()
         if translated is not error:
             raise translated from error
         # A frame and an error that hold each other would keep alive what the error interrupted: a transaction, perhaps.
@@ -171,9 +173,17 @@ class _Making:
 
     def clean_up(self) -> None:
         """Drop what was built; where even that fails, the next rebuild drops it."""
-        with suppress(EventLogError), self.log.transaction() as tx:
-            for member in _members(self.shadows):
-                tx.transaction.writer.drop_table(member.table.name)
+        pauses = Pauses(CLEAN_UP_TIMEOUT_S)
+        with suppress(EventLogError):
+            while True:
+                try:
+                    with self.log.transaction() as tx:
+                        for member in _members(self.shadows):
+                            tx.transaction.writer.drop_table(member.table.name)
+                    return
+                except LogBusy:
+                    if not pauses.pause():
+                        return
 
     def is_gone(self) -> bool:
         """Whether somebody else's swap has dropped the tables."""

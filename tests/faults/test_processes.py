@@ -62,6 +62,7 @@ def triggers_of(path: Path) -> list[tuple[str, str]]:
         return connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' ORDER BY name").fetchall()
 
 
+@pytest.mark.long
 def test_eight_processes_that_open_an_old_log_at_once_migrate_it_once_even_if_one_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     with open_log(path) as log:
@@ -185,6 +186,7 @@ def test_programs_with_two_versions_of_a_projection_do_not_take_turns_rebuilding
     assert_sound(path)
 
 
+@pytest.mark.long
 def test_two_processes_and_two_threads_that_rebuild_at_once_leave_true_tables(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     with open_log(path) as log:

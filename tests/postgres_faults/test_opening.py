@@ -206,6 +206,7 @@ def test_a_log_on_a_server_that_only_reads_is_read_and_each_append_refused(url: 
     assert_sound(url, ["k"])
 
 
+@pytest.mark.long
 def test_a_standby_is_read_and_takes_appends_once_it_is_promoted(cluster: Cluster) -> None:
     url = cluster.fresh_log()
     with open_log(url) as log:

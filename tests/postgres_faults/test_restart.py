@@ -54,6 +54,7 @@ def test_a_server_that_crashes_under_load_comes_back_with_everything_acknowledge
     assert seen == list(range(1, len(keys) + 1))
 
 
+@pytest.mark.long
 def test_a_server_away_for_longer_than_a_client_waits_is_told_as_unreachable_and_found_again(cluster: Cluster) -> None:
     url = cluster.fresh_log()
     with opened(url, patience_s=0.4) as log:
@@ -89,6 +90,7 @@ def test_a_server_that_restarts_within_a_clients_time_is_waited_for(cluster: Clu
     assert_sound(url, ["first", "second"])
 
 
+@pytest.mark.long
 def test_what_is_in_memory_of_what_a_crash_undid_is_forgotten(cluster: Cluster) -> None:
     """Appends of durability ``process`` survive a killed client, not a killed server."""
     url = cluster.fresh_log()

@@ -127,6 +127,7 @@ def test_a_schema_whose_name_needs_quoting_is_backed_up(with_pg_dump: Path, tmp_
         assert run_json(target, "log", "head") == run_json(place, "log", "head")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("in_public", [True, False], ids=["public", "own schema"])
 def test_pg_restore_alone_brings_a_log_back(source: str, with_pg_dump: Path, tmp_path: Path, in_public: bool) -> None:
     with fresh_database() as old, fresh_database() as new:
@@ -149,6 +150,7 @@ def test_pg_restore_alone_brings_a_log_back(source: str, with_pg_dump: Path, tmp
             log.runs.start("on")
 
 
+@pytest.mark.long
 def test_rows_that_lie_out_of_order_come_back_in_order(target: str, tmp_path: Path, with_pg_dump: Path) -> None:
     with eventlog.open(target) as log:
         log.append("note-1", notes(5))
@@ -168,6 +170,7 @@ def test_rows_that_lie_out_of_order_come_back_in_order(target: str, tmp_path: Pa
         assert_same(target, other)
 
 
+@pytest.mark.long
 def test_backups_while_writers_write_and_tables_are_rebuilt_are_whole(target: str, tmp_path: Path, way: str) -> None:
     stop = threading.Event()
 
@@ -223,6 +226,7 @@ def test_no_password_is_among_the_arguments(
     assert "PGPASSWORD=sword@fish" in Path(f"{told}.env").read_text()
 
 
+@pytest.mark.long
 def test_a_pg_dump_that_is_older_than_the_server_is_not_used(
     source: str, target: str, tmp_path: Path, with_pg_dump: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,6 +219,7 @@ SELECT 99999, 'amcheck', 10, oid, false, '1.4' FROM pg_namespace WHERE nspname =
 """A stand-in for the extension of that name, which the test server may lack: one index is found to be out of order."""
 
 
+@pytest.mark.long
 def test_check_asks_amcheck_in_whatever_schema_it_is_where_it_may() -> None:
     with fresh_database() as place:
         eventlog.open(place).close()
