@@ -34,7 +34,7 @@ def test_four_writers_and_two_checkpointers_never_corrupt_the_log(tmp_path: Path
 
 @pytest.mark.parametrize("writers", [4, 8])
 def test_every_writer_gets_its_turn(tmp_path: Path, writers: int) -> None:
-    seconds = size("SECONDS")
+    seconds = max(6, size("SECONDS"))  # in less it is the system that shares its processors out, beside other tests
     path = tmp_path / "log.db"
     open_log(path).close()
     alone = float(run("fair", path, "alone", 2, 0)[-1].split()[1])
@@ -51,8 +51,7 @@ def test_every_writer_gets_its_turn(tmp_path: Path, writers: int) -> None:
         f"slowest/fastest {fairness:.2f}, p99 {p99:.1f} ms (alone {alone:.1f} ms), longest {worst:.0f} ms, 0 errors"
     )
     assert_sound(path)
-    # In two seconds beside other tests it is the system that shares its processors out; here nobody may starve.
-    assert fairness >= (0.3 if is_small("SECONDS") else 0.7)
+    assert fairness >= (0.5 if is_small("SECONDS") else 0.7)
     assert p99 <= max(50, 12 * writers * alone), "on a busy machine the figure of one writer alone is the measure"
 
 
