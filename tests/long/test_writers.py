@@ -52,7 +52,9 @@ def test_every_writer_gets_its_turn(tmp_path: Path, writers: int) -> None:
     )
     assert_sound(path)
     assert fairness >= (0.5 if is_small("SECONDS") else 0.7)
-    assert p99 <= max(50, 12 * writers * alone), "on a busy machine the figure of one writer alone is the measure"
+    # The small size runs beside other tests, which have the processors in turns with eight writers.
+    bound = 100 if is_small("SECONDS") else 50
+    assert p99 <= max(bound, 12 * writers * alone), "on a busy machine the figure of one writer alone is the measure"
 
 
 def test_a_writer_that_hangs_inside_a_transaction_is_told_as_busy_and_waited_out(tmp_path: Path) -> None:
