@@ -67,7 +67,8 @@ class Appended(NamedTuple):
     duplicate: bool = False
 
 
-_NONE = (Expect.NO_STREAM, 0)
+_NEW = (Expect.NO_STREAM, 0)
+"""What is expected of a stream that is to be new."""
 Prepared = tuple[
     str, Sequence[Encoded], Expect | int, str | None, int, str | None, str | None, str | None, bytes | None
 ]
@@ -238,12 +239,7 @@ class Transaction:
         if rows[-1][0] > MAX_POSITION:
             raise InvalidInput(f"a log holds at most {MAX_POSITION} events")
         self._rows, self._events = [], []
-        try:
-            self.writer.insert_records(rows, last=last)
-        except Exception as error:
-            if self.careful or not self.writer.refuses(error):
-                raise
-            raise Refused("records") from error
+        self.writer.insert_records(rows, last=last)
         projector = self._projector
         if projector is not None:
             tags, codec = projector.tags, self._codec
@@ -267,7 +263,7 @@ class Transaction:
 
     def _begins(self, expect: Expect | int) -> bool:
         """Whether a stream is taken to be new without a look: that it is not, the store tells when it has to insert."""
-        return not self.careful and expect in _NONE
+        return not self.careful and expect in _NEW
 
     def _look_up(self, streams: set[str]) -> None:
         """Learn the versions of streams, all at once."""

@@ -204,14 +204,12 @@ class EventLog:
             self.committer.forget_now()
             return
         _check_durability(durability)
-        pid = os.getpid()
         transaction: Transaction | None = None
         try:
             transaction = self.committer.begin(durability)
             self._local.transaction = transaction
             yield Tx(self, transaction)
             self._local.transaction = None
-            transaction.check_ours()
             # It may have moved projections: nothing is remembered past it.
             transaction.flush()
             self.committer.forget_now()
@@ -221,7 +219,7 @@ class EventLog:
             self._local.afterwards = {}
             if transaction is not None:
                 transaction.over = True
-            if os.getpid() == pid:
+            if transaction is None or not transaction.inherited:
                 self.committer.recover(error=error)
             if (translated := self.store.translate(error)) is not error:
                 raise translated from error

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from eventlog.children import can_start, cores, start
 from eventlog.codec import Encoded, to_json
 from eventlog.committer import Expect, Prepared
 from eventlog.events import EVENTS, Event, UnknownEvent
@@ -24,7 +25,6 @@ from eventlog.importers.calls import Call
 from eventlog.importers.formats import FORMATS, format_of
 from eventlog.importers.intake import Cursor, Fate, Native, Part, Status, Wanted
 from eventlog.log import EventLog
-from eventlog.projection.children import can_start, cores, start
 from eventlog.redaction import Pattern
 from projections.imports import ImportSource
 

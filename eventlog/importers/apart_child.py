@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from eventlog.blobs import Blobs
+from eventlog.children import leave_with_the_parent
 from eventlog.codec import to_json
 from eventlog.importers.apart import (
     LENGTH,
@@ -31,7 +32,6 @@ from eventlog.importers.formats import format_of
 from eventlog.importers.intake import Batch, Part
 from eventlog.importers.run import Importing, Options, in_order
 from eventlog.log import EventLog
-from eventlog.projection.children import leave_with_the_parent
 from eventlog.projection.fold import no_collection
 from eventlog.redaction import take_patterns
 from eventlog.store.memory import MemoryStore

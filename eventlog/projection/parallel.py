@@ -14,11 +14,9 @@ from contextlib import suppress
 
 import msgspec
 
+from eventlog.children import can_start, cores, start
 from eventlog.codec import to_json
 from eventlog.log import EventLog
-from eventlog.projection.children import can_start as _can_start
-from eventlog.projection.children import cores as _cores
-from eventlog.projection.children import start
 from eventlog.projection.discovery import installed
 from eventlog.projection.kinds import Group
 
@@ -40,12 +38,12 @@ class Task(msgspec.Struct, frozen=True):
 
 def parts_for(log: EventLog, groups: Sequence[Group], events: int) -> int:
     """In how many processes these events are to be folded; 1 where more would not pay, or could not do the same."""
-    if events < MIN_EVENTS or log.store.address is None or not log.codec.is_plain(_types(groups)) or not _can_start():
+    if events < MIN_EVENTS or log.store.address is None or not log.codec.is_plain(_types(groups)) or not can_start():
         return 1
     known = set(map(id, installed()))
     if any(id(member) not in known for group in groups for member in group.members):
         return 1
-    return min(_cores(), MAX_PARTS)
+    return min(cores(), MAX_PARTS)
 
 
 def _types(groups: Sequence[Group]) -> list[type]:

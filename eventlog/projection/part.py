@@ -12,8 +12,8 @@ from contextlib import closing
 
 import msgspec
 
+from eventlog.children import leave_with_the_parent
 from eventlog.codec import Codec
-from eventlog.projection.children import leave_with_the_parent
 from eventlog.projection.discovery import installed
 from eventlog.projection.folder import Folder
 from eventlog.projection.kinds import groups_of

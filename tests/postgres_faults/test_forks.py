@@ -97,6 +97,14 @@ def test_a_child_that_runs_off_the_end_of_its_parents_transaction_is_told(url: s
     assert_sound(url, ["parent"])
 
 
+def told_by(log: Any, decide: Callable[[Any], str]) -> object:
+    """What a decision gives, or raises: also in a child that was forked in it, which must not run on into pytest."""
+    try:
+        return log.decide(decide)
+    except BaseException as error:
+        return error
+
+
 def test_a_child_forked_inside_a_decision_is_told_and_the_decision_is_its_parents(url: str) -> None:
     with opened(url) as log:
         children: list[int] = []
@@ -108,11 +116,7 @@ def test_a_child_forked_inside_a_decision_is_told_and_the_decision_is_its_parent
             tx.append("fire-1", Ticked(), key="afterwards")
             return "decided"
 
-        told: object = None
-        try:
-            told = log.decide(decide)
-        except BaseException as error:
-            told = error
+        told = told_by(log, decide)
         if children[0] == 0:
             os._exit(0 if isinstance(told, LogClosed) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
@@ -134,11 +138,7 @@ def test_a_child_that_ends_its_parents_decision_sends_and_stores_nothing(url: st
             tx.append("fire-2", [Ticked(number=n) for n in range(many)], expect=0)
             return "decided"
 
-        told: object = None
-        try:
-            told = log.decide(decide)
-        except BaseException as error:
-            told = error
+        told = told_by(log, decide)
         if children[0] == 0:
             os._exit(0 if isinstance(told, LogClosed) and len(children) == 1 else 1)
         assert (told, len(children)) == ("decided", 1)

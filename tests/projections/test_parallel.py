@@ -33,7 +33,7 @@ from tests.projections.things import status
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three processes for logs of any size."""
     monkeypatch.setattr(parallel, "MIN_EVENTS", 1)
-    monkeypatch.setattr(parallel, "_cores", lambda: 3)
+    monkeypatch.setattr(parallel, "cores", lambda: 3)
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_a_parent_that_is_ended_leaves_the_old_tables_and_no_process(
     slow.touch()
     program = (
         "import sys, eventlog; from eventlog.projection import parallel\n"
-        "parallel.MIN_EVENTS = 1; parallel._cores = lambda: 2; start = parallel._start\n"
+        "parallel.MIN_EVENTS = 1; parallel.cores = lambda: 2; start = parallel._start\n"
         "def told(): child = start(); print(child.pid, flush=True); return child\n"
         "parallel._start = told\n"
         "log = eventlog.open(sys.argv[1], projections='deferred'); print('open', flush=True)\n"

@@ -151,7 +151,7 @@ def test_every_way_to_the_table_agrees(log: Log) -> None:
 @pytest.mark.alike
 def test_a_rebuild_in_several_processes_has_every_word(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "MIN_EVENTS", 1)
-    monkeypatch.setattr(parallel, "_cores", lambda: 2)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
     fill(log)
     log.projections.rebuild(["search_documents"])
     assert ask(log, "fox") == [6, 1]
