@@ -142,7 +142,7 @@ class WriteSession(Session, SqlWriter):
         super().__init__(connection)
         self.executemany = connection.executemany
         self.changed = True
-        self._filled: dict[str, dict[tuple[bool, ...], str]] = {}
+        self._filled: dict[Table, dict[tuple[bool, ...], str]] = {}
 
     def refuses(self, error: Exception) -> bool:
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)):
@@ -210,7 +210,7 @@ class WriteSession(Session, SqlWriter):
         if table.nullables < _MANY_NULLABLE:
             super().insert(table, rows)
             return
-        known = self._filled.setdefault(table.name, {})
+        known = self._filled.setdefault(table, {})
         for filled, alike in groupby(rows, _filled):
             sql = known.get(filled)
             if sql is None:
