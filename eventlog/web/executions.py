@@ -7,9 +7,8 @@ from typing import Any
 from msgspec.structs import asdict
 
 from eventlog.app import Log, Past
-from eventlog.events.base import Int64
 from eventlog.repositories.executions import ExecutionHistory
-from eventlog.web.operation import Operation, Query
+from eventlog.web.operation import Moment, Operation, Query
 from eventlog.web.runs import Offset, Rows, Why
 from eventlog.wire import (
     ContainerRemoval,
@@ -36,8 +35,8 @@ class ExecutionsCounted(Query, frozen=True, kw_only=True):
     container_id: str | None = None
     language: str | None = None
     status: str | None = None
-    from_at: Int64 | None = None
-    to_at: Int64 | None = None
+    from_at: Moment | None = None
+    to_at: Moment | None = None
     text: str | None = None
     prefix: str | None = None
 

@@ -85,6 +85,8 @@ def _parameters(operation: Operation, known: dict[str, Any]) -> Iterable[dict[st
         yield {"name": name, "in": "path", "required": True, "schema": schema}
     for column in operation.columns.values():
         schema = _bare(known[repr(column.type)])
+        if column.is_moment:
+            schema = {**schema, "type": ["integer", "string"]}
         if not column.required and column.default not in (None, msgspec.NODEFAULT):
             schema = {**schema, "default": column.default}
         yield {"name": column.name, "in": "query", "required": column.required, "schema": schema}

@@ -12,14 +12,17 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from eventlog.allowed import with_allowed
+from eventlog.clock import from_datetime
 from eventlog.errors import InvalidQuery
+from eventlog.events.base import Int64
 from eventlog.web.problems import Refused
 
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
@@ -30,6 +33,9 @@ BYTES = "application/octet-stream"
 _PART = re.compile(r"\{(\w+)(?::path)?\}")
 _OFFERED = frozenset(("log", "ask", "version", "service"))
 Next = Callable[[Any, Any], dict[str, Any] | None]
+_MOMENT = msgspec.Meta(description="µs since the epoch, or a time in ISO 8601.")
+Moment = Annotated[Int64, _MOMENT]
+"""A query parameter that is a time: µs since the epoch, or ISO 8601, which is µs when the function gets it."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +48,7 @@ class Column(NamedTuple):
     name: str
     type: Any
     many: bool
+    is_moment: bool
     required: bool
     default: Any
 
@@ -147,7 +154,7 @@ class Operation:
             elif name in given:
                 raise InvalidQuery(f"the parameter {name!r} is given twice")
             else:
-                given[name] = value
+                given[name] = _moment(name, value) if column.is_moment else value
         if self.query is None:
             return {}, as_of
         try:
@@ -185,15 +192,35 @@ def _columns(query: type[Query] | None) -> dict[str, Column]:
         return {}
     found = {}
     for field in msgspec.structs.fields(query):
-        many = _is_list(field.type)
-        found[field.encode_name] = Column(field.encode_name, field.type, many, field.required, field.default)
+        name, options = field.encode_name, list(_options(field.type))
+        many = any(typing.get_origin(option) is list for option in options)
+        found[name] = Column(name, field.type, many, _MOMENT in options, field.required, field.default)
     return found
 
 
-def _is_list(hint: Any) -> bool:
+def _options(hint: Any) -> Iterator[Any]:
+    """What a type says that a value may be, and what is noted beside it."""
     if typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
-        return any(_is_list(option) for option in typing.get_args(hint))
-    return typing.get_origin(hint) is list
+        for option in typing.get_args(hint):
+            yield from _options(option)
+    else:
+        yield hint
+
+
+def _moment(name: str, text: str) -> str | int:
+    if text.removeprefix("-").isdecimal():
+        return text
+    try:
+        return from_datetime(from_iso(text))
+    except (ValueError, OverflowError) as error:
+        raise InvalidQuery(f"{name} is µs since the epoch, or a time in ISO 8601, not {text[:80]!r}") from error
+
+
+def from_iso(text: str) -> datetime:
+    """A time in ISO 8601; one without an offset is in UTC. Raises ValueError."""
+    # In a query a plus that was not escaped has become a blank.
+    when = datetime.fromisoformat(text if "T" not in text else text.replace(" ", "+"))
+    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
 
 
 def _has_defaults(body: type) -> bool:

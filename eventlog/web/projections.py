@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from msgspec import Meta
 from eventlog.app import Log
 from eventlog.errors import InvalidQuery
 from eventlog.projection.manager import Explanation as Explained
-from eventlog.web.operation import Operation, Query
+from eventlog.web.operation import Operation, Query, from_iso
 from eventlog.wire import Difference, Explanation, Names, ProjectionStatus, Rollback, RowDiff, Step
 
 MOST_DIFFERENCES = 10_000
@@ -42,12 +41,11 @@ def parse_version(log: Log, version: int | str) -> int:
     """The position that a version means; a time without an offset is in UTC. Raises InvalidQuery."""
     if isinstance(version, str) and not version.isdecimal():
         try:
-            # In a query a plus that was not escaped has become a blank.
-            when = datetime.fromisoformat(version if "T" not in version else version.replace(" ", "+"))
+            when = from_iso(version)
         except ValueError as error:
             raise InvalidQuery(f"a version is a position or a time in ISO 8601, not {version[:80]!r}") from error
         try:
-            return log.projections.version(when if when.tzinfo is not None else when.replace(tzinfo=UTC))
+            return log.projections.version(when)
         except OverflowError as error:
             raise InvalidQuery(f"{version[:80]!r} is no time that the log can hold") from error
     if isinstance(version, str) and len(version) > 19:

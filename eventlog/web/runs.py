@@ -15,7 +15,7 @@ from eventlog.events.runs import RunArtifactSaved, RunFinished, RunStarted, RunS
 from eventlog.recorder.artifacts import check_name
 from eventlog.repositories.runs import RunsRepository
 from eventlog.web.events import Durable
-from eventlog.web.operation import Operation, Query
+from eventlog.web.operation import Moment, Operation, Query
 from eventlog.wire import (
     Comparison,
     LogLine,
@@ -48,8 +48,8 @@ class RunsQuery(Query, frozen=True, kw_only=True):
     project_id: str | None = None
     program: str | None = None
     tag: str | None = None
-    from_at: Int64 | None = None
-    to_at: Int64 | None = None
+    from_at: Moment | None = None
+    to_at: Moment | None = None
     text: str | None = None
     parent_run_id: Int64 | None = None
     job_id: str | None = None
@@ -66,8 +66,8 @@ class RunsCounted(Query, frozen=True, kw_only=True):
     project_id: str | None = None
     program: str | None = None
     tag: str | None = None
-    from_at: Int64 | None = None
-    to_at: Int64 | None = None
+    from_at: Moment | None = None
+    to_at: Moment | None = None
     text: str | None = None
     parent_run_id: Int64 | None = None
     job_id: str | None = None

@@ -9,7 +9,7 @@ import msgspec
 from eventlog.app import Log, Past
 from eventlog.events.base import Int64
 from eventlog.repositories.search import DocumentKind, Hit
-from eventlog.web.operation import Operation, Query
+from eventlog.web.operation import Moment, Operation, Query
 from eventlog.web.runs import Offset, Rows
 
 
@@ -26,8 +26,8 @@ class SearchQuery(Query, frozen=True, kw_only=True):
     session_id: str | None = None
     workspace_id: str | None = None
     agent: str | None = None
-    since: Int64 | None = None
-    until: Int64 | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     before: Int64 | None = None
     limit: Rows = 20
     offset: Offset = 0
@@ -42,8 +42,8 @@ class SearchCounted(Query, frozen=True, kw_only=True):
     name: str | None = None
     stream: str | None = None
     session_id: str | None = None
-    since: Int64 | None = None
-    until: Int64 | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 def search(ask: Log | Past, query: SearchQuery) -> list[Hit]:

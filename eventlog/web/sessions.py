@@ -11,13 +11,12 @@ import msgspec
 
 from eventlog.app import Log, Past
 from eventlog.events.agents import Role
-from eventlog.events.base import Int64
 from eventlog.redaction.shown import shown
 from eventlog.repositories.session_base import Order
 from eventlog.repositories.session_content import Said
 from eventlog.repositories.session_messages import SummaryText
 from eventlog.web.events import Durable
-from eventlog.web.operation import Operation, Query
+from eventlog.web.operation import Moment, Operation, Query
 from eventlog.web.runs import Offset, Rows, Why
 from eventlog.wire import StoredRecord
 from eventlog.wire_sessions import (
@@ -48,8 +47,8 @@ class SessionsQuery(Query, frozen=True, kw_only=True):
     parent_session_id: str | None = None
     text: str | None = None
     prefix: str | None = None
-    since: Int64 | None = None
-    until: Int64 | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     order: Order = "-created_at"
     limit: Rows = 50
     offset: Offset = 0
@@ -66,8 +65,8 @@ class SessionsCounted(Query, frozen=True, kw_only=True):
     parent_session_id: str | None = None
     text: str | None = None
     prefix: str | None = None
-    since: Int64 | None = None
-    until: Int64 | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 class MessagesQuery(Query, frozen=True, kw_only=True):

@@ -11,7 +11,6 @@ from msgspec.structs import asdict
 from eventlog.app import Log, Past
 from eventlog.errors import InvalidQuery
 from eventlog.events.agents import Outcome
-from eventlog.events.base import Int64
 from eventlog.events.runs import RunStatus
 from eventlog.repositories.costing import Basis
 from eventlog.repositories.statistics import By, ExecutionsBy, ExecutionStatistics, JobsBy, JobStatistics, RunStatistics
@@ -23,7 +22,7 @@ from eventlog.repositories.usage_statistics import (
     ToolsBy,
     ToolStatistics,
 )
-from eventlog.web.operation import Operation, Query
+from eventlog.web.operation import Moment, Operation, Query
 from eventlog.web.projections import parse_version
 
 
@@ -33,8 +32,8 @@ class StatisticsQuery(Query, frozen=True, kw_only=True):
     """
 
     by: By | None = None
-    since: Int64 | None = None
-    until: Int64 | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     project_id: str | None = None
     program: str | None = None
     status: RunStatus | None = None
@@ -45,8 +44,8 @@ class JobStatisticsQuery(Query, frozen=True, kw_only=True):
     """Which jobs, by when they were enqueued, and how they are grouped."""
 
     by: JobsBy | None = None
-    since: Int64 | None = None
-    until: Int64 | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     queue: str | None = None
     kind: str | None = None
     tz: str = "UTC"
@@ -76,8 +75,8 @@ class ExecutionStatisticsQuery(Query, frozen=True, kw_only=True):
     """Which executions, by when they started, and how they are grouped."""
 
     by: ExecutionsBy | None = None
-    since: Int64 | None = None
-    until: Int64 | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     problem_name: str | None = None
     language: str | None = None
     status: str | None = None
@@ -114,8 +113,8 @@ class TokensQuery(Query, frozen=True, kw_only=True):
     """
 
     by: list[TokensBy] | None = None
-    since: Int64 | None = None
-    until: Int64 | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     model: str | None = None
     provider: str | None = None
     workspace_id: str | None = None
@@ -135,8 +134,8 @@ class ToolsQuery(Query, frozen=True, kw_only=True):
     """Which calls of tools, by when they began, and how they are grouped."""
 
     by: list[ToolsBy] | None = None
-    since: Int64 | None = None
-    until: Int64 | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     tool: str | None = None
     workspace_id: str | None = None
     agent: str | None = None

@@ -122,6 +122,11 @@ def test_every_reference_leads_somewhere() -> None:
     assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(DOC))) == set(schemas)
 
 
+def test_a_time_is_documented_as_a_number_or_a_text() -> None:
+    (since,) = [one for one in DOC["paths"]["/api/statistics/runs"]["get"]["parameters"] if one["name"] == "since"]
+    assert since["schema"]["type"] == ["integer", "string"]
+
+
 def test_every_read_that_can_travel_in_time_says_so() -> None:
     def parameters(path: str, method: str = "get") -> set[str]:
         return {one["name"] for one in DOC["paths"][path][method].get("parameters", ())}

@@ -90,6 +90,20 @@ def test_runs_that_are_not_there(client: Client, path: str) -> None:
     assert client.get(path).status == 404
 
 
+def test_a_time_is_microseconds_or_iso_8601(client: Client) -> None:
+    asked = client.made("/api/projects", {"project_id": "clock"})["project_id"]
+    for at in (86_400_000_000, 2 * 86_400_000_000):
+        start(client, project_id=asked, started_at=at)
+    for since in ("172800000000", "1970-01-03", "1970-01-03T00:00:00Z", "1970-01-03T09:00:00%2B09:00",
+                  "1970-01-03T09:00:00+09:00"):  # fmt: skip
+        assert client.get(f"/api/statistics/runs?project_id={asked}&since={since}").json[0]["runs"] == 1, since
+        assert client.get(f"/api/statistics/runs?project_id={asked}&until={since}").json[0]["runs"] == 1, since
+    for wrong in ("yesterday", "1970-13-01", "9" * 30, "0001-01-01T00:00:00+23:00", "1.5"):
+        answer = client.get(f"/api/statistics/runs?since={wrong}")
+        assert (answer.status, answer.json["type"]) == (422, "urn:eventlog:InvalidQuery"), wrong
+        assert "since" in answer.json["detail"]
+
+
 def test_saying_something_of_a_run_that_is_not_there(client: Client) -> None:
     for path, body in (("note", {"note": "x"}), ("metrics", {"name": "x", "value": 1}), ("finish", {"status": "fail"})):
         assert client.post(f"/api/runs/99999999/{path}", body).status == 404, path
