@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def now_us() -> int:
@@ -19,8 +22,7 @@ def to_datetime(us: int, tz: tzinfo | None = UTC) -> datetime:
 
 def from_datetime(when: datetime) -> int:
     """A datetime (naive: local time) as µs since the epoch, exact."""
-    whole = when.astimezone(UTC)
-    return int(whole.replace(microsecond=0).timestamp()) * 1_000_000 + whole.microsecond
+    return (when.astimezone(UTC) - _EPOCH) // _MICROSECOND
 
 
 def iso(us: int, tz: tzinfo | None = UTC) -> str:
