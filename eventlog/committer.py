@@ -113,6 +113,7 @@ class Transaction:
         self._events: list[Event | UnknownEvent] = []
         self._keys: dict[str, RecordRow] = {}
         self._pid = os.getpid()
+        self._failure: BaseException | None = None
         self.over = False
 
     @property
@@ -129,6 +130,17 @@ class Transaction:
     def appended(self) -> bool:
         """Whether the head has moved."""
         return self._position != self._start
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why nothing of this can be written, whoever caught the error."""
+        return self._failure or self.writer.failure
+
+    @property
+    def refused(self) -> bool:
+        """Whether the store did not take what was sent to it without care, whoever caught the error."""
+        failure = self.failure
+        return not self.careful and isinstance(failure, Exception) and self.writer.refuses(failure)
 
     @property
     def position(self) -> int:
@@ -231,14 +243,26 @@ class Transaction:
         return genuine and ordered and row[2] == self.stream_version(row[1]) + 1
 
     def flush(self, *, last: bool = False) -> None:
-        """Write what was appended, and bring the inline projections along; ``last``: the commit follows."""
+        """Write what was appended, and bring the inline projections along; ``last``: the commit follows.
+
+        Where it has failed it fails again: what was to be written is lost, though whoever asked may have caught that.
+        """
         rows, events = self._rows, self._events
+        if (failure := self.failure) is not None:
+            raise failure
         if not rows:
             return
         self.check_ours()
         if rows[-1][0] > MAX_POSITION:
             raise InvalidInput(f"a log holds at most {MAX_POSITION} events")
         self._rows, self._events = [], []
+        try:
+            self._write(rows, events, last)
+        except BaseException as error:
+            self._failure = error
+            raise
+
+    def _write(self, rows: list[RecordRow], events: list[Event | UnknownEvent], last: bool) -> None:
         self.writer.insert_records(rows, last=last)
         projector = self._projector
         if projector is not None:
@@ -336,8 +360,10 @@ class Transaction:
         self.writer.release()
 
     def undo_nested(self, mark: Mark) -> None:
-        """Undo the part."""
+        """Undo the part, with all that failed in it but what is to be done again with care."""
+        kept = self.failure if self.refused else None
         self.writer.rollback_to_savepoint()
+        self._failure = kept
         if self._projector is not None:
             self._projector.forget()
         self.undo(mark)
@@ -476,9 +502,10 @@ class Committer:
         """Undo the transaction after an error; gives what it is told as."""
         self.rollback(transaction, error)
         translated = self.store.translate(error)
-        if translated is not error and not transaction.careful and transaction.writer.refuses(error):  # type: ignore[arg-type]
-            return Refused(str(error))
-        return translated
+        if not isinstance(error, Exception):
+            return error
+        late = translated is not error and not transaction.careful and transaction.writer.refuses(error)
+        return Refused(str(error)) if late or transaction.refused else translated
 
     # group commit
 
@@ -628,6 +655,8 @@ class Committer:
                 else:
                     self._nested(request, transaction)
             self._planned = transaction.head
+            if transaction.refused:
+                raise Refused(str(transaction.failure))
         except BaseException as error:
             if (told := self._undone(transaction, error)) is not error:
                 raise told from error
@@ -642,7 +671,7 @@ class Committer:
         try:
             request.result = request.work(transaction)
         except Exception as error:
-            if isinstance(error, Refused) or self.store.translate(error) is not error:
+            if transaction.refused or isinstance(error, Refused) or self.store.translate(error) is not error:
                 raise
             request.error = error
             transaction.undo(mark)
@@ -653,7 +682,7 @@ class Committer:
             request.result = request.work(transaction)
             transaction.end_nested()
         except Exception as error:
-            if isinstance(error, Refused) or self.store.translate(error) is not error:
+            if transaction.refused or isinstance(error, Refused) or self.store.translate(error) is not error:
                 raise
             request.error = error
             transaction.undo_nested(mark)

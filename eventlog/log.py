@@ -175,7 +175,8 @@ class EventLog:
         """Run ``work(tx)`` inside a write transaction: what it reads is the present, what it appends goes together.
 
         It runs while every other writer waits, so it must be quick, and it may run twice (when a projection makes a row
-        that cannot be stored, or a stream that was to be new is not). If it raises, nothing is appended.
+        that cannot be stored, or a stream that was to be new is not). If it raises, nothing is appended; nor if the
+        store failed to write something, though ``work`` caught that: it is told at the end.
         """
 
         def run(transaction: Transaction) -> T:

@@ -458,6 +458,9 @@ class Writer(Reader, Protocol):
     touched: Collection[str]
     """Where nothing but records was written by others: the streams they were appended to."""
 
+    failure: BaseException | None
+    """Where errors are told late, the first one, whoever caught it; None again when the nested part is undone."""
+
     versions: Mapping[str, int]
     """Of the streams that were asked about at the beginning, the last versions; empty where asking costs nothing."""
 

@@ -191,6 +191,7 @@ class Writer(Reader, SqlWriter):
 
     changed = True
     touched: Collection[str] = ()
+    failure: BaseException | None = None
     versions: Mapping[str, int] = {}
     locked: Head | None = None
     """The head that this transaction holds, as long as it has added nothing."""
@@ -222,7 +223,11 @@ class Writer(Reader, SqlWriter):
         if not self._pipeline.waiting:
             return []
         self.check_ours()
-        return self._pipeline.exchange()
+        try:
+            return self._pipeline.exchange()
+        except psycopg.Error as error:
+            self.failure = self.failure or error  # what comes after it tells only that something failed before
+            raise
 
     def ask_versions(self, streams: Collection[str]) -> None:
         """Ask for streams with their versions; those that have none may be left out."""
@@ -259,6 +264,7 @@ class Writer(Reader, SqlWriter):
         self.settle()
 
     def rollback_to_savepoint(self) -> None:
+        self.failure = None
         unsent = self._pipeline.begins_with(_SAVEPOINT)
         self._pipeline.drop()
         if not unsent:

@@ -136,6 +136,7 @@ class WriteSession(Session, SqlWriter):
     """Reads and writes inside one transaction."""
 
     touched: Collection[str] = ()
+    failure: BaseException | None = None
     versions: Mapping[str, int] = {}
 
     def __init__(self, connection: sqlite3.Connection) -> None:

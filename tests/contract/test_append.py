@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from typing import Any
@@ -155,6 +156,57 @@ def test_a_stream_that_is_not_new_is_told_where_nobody_looked(log: Log) -> None:
     with pytest.raises(WrongExpectedVersion, match="note-1"):
         log.append_many([Append(stream=stream, events=Noted(), expect=0) for stream in ("note-2", "note-1")])
     assert log.append("note-2", Noted(), expect=0) == (2, 2, 1, False)
+
+
+def _asks_the_tables(tx: Tx) -> None:
+    tx.reader.known_keys(["any"])
+
+
+@pytest.mark.parametrize("ask", [lambda tx: tx.read_stream("note-1"), _asks_the_tables])
+@pytest.mark.parametrize("then", ["goes on", "stops", "raises another"])
+def test_a_record_refused_while_a_decision_catches_everything_is_told_all_the_same(
+    log: Log, ask: Callable[[Tx], object], then: str
+) -> None:
+    log.append("note-1", Noted())
+    log.committer.forget()  # as if others had appended it
+    tried: list[str] = []
+
+    def work(tx: Tx) -> None:
+        tx.append("note-2", Noted(), expect=NO_STREAM)
+        tx.append("note-1", Noted(), expect=NO_STREAM)
+        try:
+            ask(tx)
+        except Exception as error:
+            tried.append(type(error).__name__)
+            if then == "raises another":
+                raise ZeroDivisionError from error
+        if then == "goes on":
+            tx.append("note-3", Noted())
+
+    with pytest.raises(WrongExpectedVersion, match="note-1"):
+        log.decide(work)
+    assert len(tried) == 1  # and with care it was told before it was asked
+    assert log.head().position == 1
+    assert log.append("note-2", Noted(), expect=0) == (2, 2, 1, False)
+    assert_whole(log)
+
+
+def test_a_decision_that_catches_what_fails_alone_in_it_is_told_why(log: Log) -> None:
+    log.append("note-1", Noted())
+    log.committer.forget()  # as if others had appended it
+    told: list[type[Exception]] = []
+
+    def work(tx: Tx) -> None:
+        tx.append("note-2", Noted(), expect=NO_STREAM)
+        try:
+            log.append("note-1", Noted(), expect=NO_STREAM)
+        except Exception as error:
+            told.append(type(error))
+
+    log.decide(work)
+    assert told[-1] is WrongExpectedVersion  # not what the store said when it refused the record
+    assert [record.stream for record in log.read()] == ["note-1", "note-2"]
+    assert_whole(log)
 
 
 @pytest.mark.parametrize("wrong", [True, "any", 1.0, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from mounts import fill_up
 from under_fire import Ticked, assert_sound, fill, keys_in, open_log, run, start
 
 from eventlog.errors import DiskFull, StoreError
+from eventlog.log import Tx
 
 
 def append_until_full(log: object, acknowledged: list[str], prefix: str) -> StoreError:
@@ -44,6 +46,25 @@ def test_a_full_disk_is_told_and_the_log_works_on_when_there_is_space(tmpfs: Cal
         acknowledged.append(f"space{round_}")
     log.close()
     assert_sound(path, acknowledged)
+
+
+def test_what_a_full_disk_did_not_take_is_told_though_whoever_met_it_first_caught_it(tmp_path: Path) -> None:
+    with open_log(tmp_path / "log.db") as log:
+        fill(log, 10)
+        head = log.head()
+
+        def work(tx: Tx) -> None:
+            pages = tx.reader.execute("PRAGMA page_count").fetchone()[0]  # type: ignore[attr-defined]
+            tx.reader.execute(f"PRAGMA max_page_count = {pages}")  # type: ignore[attr-defined]
+            tx.append("fire-full", Ticked(text="x" * 200_000))
+            with contextlib.suppress(Exception):
+                tx.read_stream("fire-full")
+
+        with pytest.raises(StoreError, match="full"):
+            log.decide(work)
+        with pytest.raises(StoreError, match="full"), log.transaction() as tx:
+            work(tx)
+        assert log.head() == head
 
 
 def test_a_log_on_a_full_disk_opens_for_reading_or_says_that_the_disk_is_full(tmpfs: Callable[[float], Path]) -> None:
