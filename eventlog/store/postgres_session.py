@@ -292,7 +292,11 @@ class Writer(Reader, SqlWriter):
             self._pipeline.begin()
 
     def _insert(self, sql: str, places: str, rows: Sequence[Sequence[Any]], then: str = "") -> None:
-        """Some rows, several in a statement."""
+        """Some rows, several in a statement. Raises ValueError where one is too short or too long."""
+        width = places.count("?")
+        if not {*map(len, rows)} <= {width}:
+            # The server would call it a violation of the protocol, as it does what is wrong with a connection.
+            raise ValueError(f"a row is to have {width} values, and one has not")
         start = 0
         for size in AT_ONCE:
             while len(rows) - start >= size:
