@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import compress
 from typing import Any
@@ -47,10 +47,10 @@ class Folder:
         writer: Writer,
         codec: Codec,
         groups: Sequence[Group],
-        writing: Callable[[], AbstractContextManager[object]] | None = None,
+        writing: Callable[[], AbstractContextManager[object]] = nullcontext,
         part: tuple[int, int] | None = None,
     ) -> None:
-        """``writing`` begins a transaction; without, what is written cannot be undone."""
+        """``writing`` begins a transaction, where the writer is not in one."""
         self._writer = writer
         self._codec = codec
         self._writing = writing
@@ -115,14 +115,12 @@ class Folder:
         plans = [made for made in every if not made.empty]
         sums = self._taken_sums() if flush else []
         self._plans, self._planned = {}, 0
-        if self._writing is None:
-            self._write_apart(plans, sums)
-        elif plans or sums:
+        if plans or sums:
             with self._writing():
                 if attempt(self._writer, partial(self._write_all, plans, sums)):
                     self._write_apart(plans, sums)
         for made in every:
-            if made.refused and self._writing is not None:
+            if made.refused:
                 with self._writing():
                     self._go_on_to_refused(made.group, to)
         if len(self._begun) + sum(map(len, self._known.values())) > MAX_KNOWN:

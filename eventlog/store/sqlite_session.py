@@ -272,7 +272,6 @@ class ScratchSession(_PrivateSession):
         # A temporary database spills to an unnamed file; 64 MB of it stay in memory.
         self.execute("PRAGMA temp_store = FILE")
         self.execute("PRAGMA temp.cache_size = -65536")
-        self.execute("PRAGMA temp.journal_mode = OFF")
         self.execute("BEGIN")
         self.head()
 

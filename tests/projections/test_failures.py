@@ -305,22 +305,31 @@ def test_colours_are_counted(open_log: OpenLog) -> None:
     assert Colour.__struct_fields__ == ("color", "things", "size")
 
 
-@pytest.mark.shared
-@pytest.mark.parametrize("bad", [1, 33, 150, 200])
-def test_a_rebuild_tells_which_of_many_records_made_a_row_that_cannot_be_stored(open_log: OpenLog, bad: int) -> None:
+def _fill_with_many(open_log: OpenLog) -> None:
+    """200 things that grow, then are made: in one append."""
+    with open_log(extra_projections=things.everything()) as log:
+        grown = [Append(stream=f"thing-{number}", events=ThingGrew(by=number)) for number in range(200)]
+        made = [Append(stream=f"thing-{number}", events=ThingMade(size=number)) for number in range(200)]
+        log.append_many([*grown, *made])
+
+
+def _bad_from(bad: int, **options: Any) -> tuple[Any, ...]:
+    """Code that makes rows that cannot be stored: of the journal at ``bad``, of the entity 200 later."""
+
     def no_number(event: Any, record: Any) -> Any:
         return Growth(record.position, record.stream, None) if record.position == bad else None  # type: ignore[arg-type]
 
     def no_thing(event: Any, record: Any) -> Any:
         return "no thing" if record.position == 200 + bad else None
 
-    log = open_log(extra_projections=things.everything())
-    grown = [Append(stream=f"thing-{number}", events=ThingGrew(by=number)) for number in range(200)]
-    made = [Append(stream=f"thing-{number}", events=ThingMade(size=number)) for number in range(200)]
-    log.append_many([*grown, *made])
-    log.close()
-    changed = (things.entity(no_thing, version=2), things.journal(no_number, version=2), things.rollup())
-    with open_log(extra_projections=changed) as log:
+    return things.entity(no_thing, **options), things.journal(no_number, **options), things.rollup()
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("bad", [1, 33, 150, 200])
+def test_a_rebuild_tells_which_of_many_records_made_a_row_that_cannot_be_stored(open_log: OpenLog, bad: int) -> None:
+    _fill_with_many(open_log)
+    with open_log(extra_projections=_bad_from(bad, version=2)) as log:
         for name, place in (("growths", bad), ("things", 200 + bad)):
             with pytest.raises(ProjectionFailed, match="failed at position") as caught:
                 log.projections.rebuild(name)
@@ -330,3 +339,26 @@ def test_a_rebuild_tells_which_of_many_records_made_a_row_that_cannot_be_stored(
             assert len(log.projections.rows(name)) == bad - 1
         assert sum(row["things"] for row in log.projections.rows("colours")) == bad - 1
         assert log.projections.verify() == []
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("bad", [33, 200])
+def test_the_past_tells_which_of_many_records_made_a_row_that_cannot_be_stored(open_log: OpenLog, bad: int) -> None:
+    _fill_with_many(open_log)
+    with open_log(extra_projections=_bad_from(bad, version=2)) as log:
+        for name, place in (("growths", bad), ("things", 200 + bad)):
+            table = log.projections.projection(name).table
+            with log.projections.as_of(400) as past, past.reader() as reader:
+                with pytest.raises(ProjectionFailed, match="a row cannot be stored") as caught:
+                    reader.select(table)
+                assert caught.value.position == place
+
+
+@pytest.mark.shared
+def test_verify_differs_from_the_record_on_that_makes_a_row_that_cannot_be_stored(open_log: OpenLog) -> None:
+    _fill_with_many(open_log)
+    with open_log(extra_projections=_bad_from(150)) as log:
+        found = log.projections.verify(["growths"])
+        assert [difference.key for difference in found] == [(position,) for position in range(150, 201)]
+        found = log.projections.verify(["things"])
+        assert {d.key for d in found if d.table == "things"} == {(number,) for number in range(149, 200)}
