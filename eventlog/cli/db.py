@@ -48,6 +48,10 @@ def status(state: State, view: View) -> None:
         if log.store.kind == "http":
             raise needs_the_log("the status of a database")
         found = maintenance.status(log)
+        tables = log.projections.status(counted=False)
+    found["projection_lag"] = {
+        one.name: "failed" if one.state == "failed" else one.lag for one in tables if one.lag is not None
+    }
     view.item(found, [(name.replace("_", " "), _value(name, value)) for name, value in found.items()])
 
 

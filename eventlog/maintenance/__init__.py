@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from eventlog.errors import EventLogError, InvalidInput, StoreError
 from eventlog.log import ChainReport, EventLog
 from eventlog.place import Place
-from eventlog.projection.machine import checkpoints
 from eventlog.store.base import Progress
 from eventlog.store.migrations import SchemaStatus
 
@@ -69,13 +68,10 @@ def of(kind: str) -> Upkeep:
 
 
 def status(log: EventLog) -> dict[str, Any]:
-    """What an operator asks: where the log is, its head, sizes and settings, and how far each projection lags."""
-    with log.reader() as reader:
-        head = reader.head()
-        rows = checkpoints(reader, head.position)
-    lags = {name: "failed" if row.state == "failed" else head.position - row.position for name, row in rows.items()}
+    """What an operator asks: where the log is, its head, sizes and settings; how tables stand, projections say."""
+    head = log.head()
     found = {"url": log.store.url, "position": head.position, "hash": head.hash.hex(), "log_id": log.log_id}
-    return found | of(log.store.kind).status(log) | {"projection_lag": lags}
+    return found | of(log.store.kind).status(log)
 
 
 def check(log: EventLog, progress: Progress | None = None) -> list[str]:

@@ -24,6 +24,7 @@ from eventlog.projection.fold import Broken, Failure, Item, Plan, apply, as_dict
 from eventlog.projection.kinds import Entity, Group, Journal, Projection, Rollup, groups_of, in_table
 from eventlog.projection.machine import (
     LAZY_MOST,
+    LAZY_STEP,
     Checkpoint,
     Inline,
     State,
@@ -45,7 +46,11 @@ Version = int | datetime | str
 
 
 class ProjectionStatus(NamedTuple):
-    """How a projection stands: live, pinned, failed, new (not made yet), stale (older code made it), or newer."""
+    """How a projection stands: live, pinned, failed, new (not made yet), stale (older code made it), or newer.
+
+    ``mode`` is inline, deferred, ``when asked`` (it waits for a question, or until much has come together), or
+    ``unknown here``. ``lag`` is in positions: 0 where nothing waits but what such a projection lets wait.
+    """
 
     name: str
     kind: str
@@ -160,7 +165,8 @@ class Projections:
     def _status(
         self, reader: Any, member: Projection, row: Checkpoint | None, head: int, counted: bool
     ) -> ProjectionStatus:
-        mode = "inline" if self.inline else "deferred"
+        group = self._group(member.name)
+        mode = "deferred" if not self.inline else "when asked" if group.root.lazy else "inline"
         if row is None:
             return ProjectionStatus(
                 member.name, member.kind, "new", mode, None, None, member.version, None, None, None, None, None, None
@@ -169,11 +175,12 @@ class Projections:
         if row.version != member.version:
             state = "stale" if row.version < member.version else "newer"
         rows = reader.count(member.table) if counted and state in ("live", "pinned", "failed") else None
-        lag = head - row.position
-        if state == "live" and self._group(member.name).root.lazy:
-            lag = lag if self._has_news(reader, self._group(member.name), {member.name: row}, head) else 0
+        position, lag = row.position, head - row.position
+        if state == "live" and group.root.lazy and lag <= LAZY_MOST:
+            waiting = len(reader.records(position, head, Selection(types=group.tags), limit=LAZY_STEP))
+            position, lag = position if waiting else head, lag if waiting == LAZY_STEP else 0
         return ProjectionStatus(
-            member.name, member.kind, state, mode, row.position, lag, member.version, row.version,
+            member.name, member.kind, state, mode, position, lag, member.version, row.version,
             row.fingerprint == member.fingerprint(), rows, row.error, row.error_position, row.updated_at,
         )  # fmt: skip
 
