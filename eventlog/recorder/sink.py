@@ -24,15 +24,14 @@ LONGEST_PAUSE_S = 60.0
 
 
 class RunRef:
-    """A run being recorded: its number, or a token while the log could not allot one; ``refused``: why never."""
+    """A run being recorded: its number, or a token while the log could not allot one."""
 
-    __slots__ = ("refused", "run_id", "started_at", "token")
+    __slots__ = ("run_id", "started_at", "token")
 
     def __init__(self, token: str, started_at: int, run_id: int | None = None) -> None:
         self.token = token
         self.started_at = started_at
         self.run_id = run_id
-        self.refused: InvalidInput | None = None
 
     @property
     def stream(self) -> str:
@@ -55,7 +54,6 @@ class Sink:
         self.dropped = 0
         self.spooled = 0
         self.problem: BaseException | None = None
-        self.refusal: BaseException | None = None
         self.damaged: tuple[str, ...] = ()
         self._file: spool.SpoolFile | None = None
         self._paths: list[Path] = []
@@ -113,16 +111,10 @@ class Sink:
             try:
                 reference.run_id = log.runs.append_start(event, occurred_at=at, key=key)
                 return reference
-            except InvalidInput as error:
-                reference.refused = error
-                self._drop(1, error)
-                return reference
             except Exception as error:
                 self._failed(error)
         above = parent.stream if parent is not None and parent.run_id is None else None
-        reference.refused = self._spool(
-            [spool.Line(key=key, stream=reference.stream, at=at, event=event, parent=above)]
-        )
+        self._spool([spool.Line(key=key, stream=reference.stream, at=at, event=event, parent=above)])
         return reference
 
     def append(
@@ -133,13 +125,7 @@ class Sink:
         durability: Durability = "full",
         occurred_at: int | None = None,
     ) -> bool:
-        """Append events of a run, all or nothing; False when they wait in the spool or some were refused.
-
-        One that cannot be stored takes no other with it, but nothing is taken of a run whose start was refused.
-        """
-        if run.refused is not None:
-            self._drop(len(events), run.refused)
-            return False
+        """Append events of a run, all or nothing; False when they wait in the spool or were refused."""
         at = now_us() if occurred_at is None else occurred_at
         keyed = [(self._key(), event) for event in events]
         if self.spooled:
@@ -156,11 +142,7 @@ class Sink:
                 self._pause = FIRST_PAUSE_S
                 return True
             except InvalidInput as error:
-                if len(events) > 1:
-                    for event in events:
-                        self.append(run, [event], durability=durability, occurred_at=at)
-                else:
-                    self._drop(1, error)
+                self._drop(len(keyed), error)
                 return False
             except Exception as error:
                 self._failed(error)
@@ -169,24 +151,18 @@ class Sink:
 
     # the spool
 
-    def _spool(self, lines: list[spool.Line]) -> InvalidInput | None:
-        """Let events wait; returns why one of them never could be imported, and does not."""
-        refused = None
+    def _spool(self, lines: list[spool.Line]) -> None:
         with self._lock:
-            for line in lines:
-                try:
-                    if self._file is None:
-                        self._file = spool.SpoolFile(self.data_dir, self._header())
-                        self._paths.append(self._file.path)
+            try:
+                if self._file is None:
+                    self._file = spool.SpoolFile(self.data_dir, self._header())
+                    self._paths.append(self._file.path)
+                for line in lines:
                     self._file.add(line)
                     self.spooled += 1
-                    self._report_at_exit()
-                except InvalidInput as error:
-                    refused = error
-                    self._drop(1, error)
-                except Exception as error:
-                    self._drop(1, self.problem or error)
-        return refused
+                self._report_at_exit()
+            except Exception as error:
+                self._drop(len(lines), self.problem or error)
 
     def _header(self) -> spool.Header:
         log_id = None
@@ -203,7 +179,7 @@ class Sink:
 
     def _drop(self, count: int, error: BaseException) -> None:
         self.dropped += count
-        self.refusal = error
+        self.problem = error
         self._report_at_exit()
 
     def import_waiting(self) -> spool.Imported:
@@ -218,7 +194,7 @@ class Sink:
             except Exception as error:
                 self._failed(error)
                 return spool.Imported()
-            self.damaged += done.told
+            self.damaged += done.damaged
             if self._paths and not any(path.exists() for path in self._paths):
                 self.spooled = 0
                 self._paths = []
@@ -237,17 +213,19 @@ class Sink:
             self.import_waiting()
 
     def report(self) -> str | None:
-        """What is not in the log, where it waits, and what to do: a line each, or None."""
+        """What is not in the log, where it waits, and what to do: one or two lines, or None."""
         lines = []
+        why = f"{type(self.problem).__name__}: {self.problem}" if self.problem is not None else "unknown"
+        why = " ".join(why.split())[:300]
         if self.spooled:
             where = ", ".join(str(path) for path in self._paths)
             lines.append(
-                f"eventlog: {_count(self.spooled, 'event')} not in the log ({_why(self.problem)}); they wait in {where} "
-                "and are imported by the next recorded run, or by `eventlog runs recover`"
+                f"eventlog: {_count(self.spooled, 'event')} not in the log ({why}); they wait in {where} and are "
+                "imported by the next recorded run, or by `eventlog runs recover`"
             )
         if self.dropped:
-            lines.append(f"eventlog: {_count(self.dropped, 'thing')} could not be recorded ({_why(self.refusal)})")
-        lines += [f"eventlog: {told}" for told in self.damaged]
+            lines.append(f"eventlog: {_count(self.dropped, 'thing')} could not be recorded ({why})")
+        lines += [f"eventlog: {path} holds lines that cannot be imported" for path in self.damaged]
         return "\n".join(lines) or None
 
     def close(self) -> None:
@@ -274,11 +252,6 @@ class Sink:
             with contextlib.suppress(Exception):
                 sys.stderr.write(text + "\n")
                 sys.stderr.flush()
-
-
-def _why(error: BaseException | None) -> str:
-    told = f"{type(error).__name__}: {error}" if error is not None else "unknown"
-    return " ".join(told.split())[:300]
 
 
 def _count(number: int, what: str) -> str:
