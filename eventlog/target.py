@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from eventlog.config import Target, in_force, user_data_folder
+from eventlog.errors import InvalidInput
 from eventlog.place import Place
 
-__all__ = ["Target", "data_folder", "parse_target"]
+__all__ = ["Target", "check_output", "data_folder", "parse_target"]
 
 
 def parse_target(target: Target = None) -> Place:
@@ -28,3 +30,30 @@ def data_folder(given: str | os.PathLike[str] | None, place: Place) -> Path | No
     if place.path is not None:
         return place.path.parent
     return None if place.server is None else user_data_folder()
+
+
+def check_output(target: Path, place: Place) -> None:
+    """Raises InvalidInput where writing to ``target`` would take a log away: under any name, the file that holds the
+    log of ``place`` or one that stands beside it, or a database whose -wal has what the file itself has not yet.
+    """
+    log = place.path
+    for own in () if log is None else (log, *(Path(f"{log}{end}") for end in ("-wal", "-shm", ".lock", ".token"))):
+        if _same(target, own):
+            raise InvalidInput(
+                f"{target} is a file of the log in use, {log}: write to another one; nothing was written",
+                path=str(target),
+            )
+    with suppress(FileNotFoundError):
+        if os.stat(f"{target}-wal").st_size:
+            raise InvalidInput(
+                f"{target} is a database in use, or was not closed: what is in {target}-wal would be lost. Write to "
+                "another file; nothing was written",
+                path=str(target),
+            )
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except FileNotFoundError:
+        return os.path.realpath(one) == os.path.realpath(other)

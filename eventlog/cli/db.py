@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventlog.cli.options import confirm, view_options, yes_option
+from eventlog.cli.options import confirm, output_file, view_options, yes_option
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import show_size
@@ -168,9 +168,8 @@ def backup(state: State, view: View, file: Path, yes: bool) -> None:
     """Copy the log to FILE while it is in use, and verify the copy. Only you can read it."""
     from eventlog import maintenance
 
+    output_file(state, file, yes)
     there = file.exists()
-    if there:
-        confirm(f"Replace {file}?", yes)
     target = file.with_name(f"{file.name}.{os.getpid()}.new") if there else file
     with state.read() as log, bar() as progress:
         report = maintenance.backup(log, target, progress)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from eventlog.cli.log import selection
-from eventlog.cli.options import capped, confirm, view_options, yes_option
+from eventlog.cli.options import capped, output_file, view_options, yes_option
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.view import View
@@ -49,9 +49,7 @@ def export(
     """
     from eventlog.exporters import cloudevents, jsonl
 
-    target = None if file == "-" else Path(file)
-    if target is not None and target.exists():
-        confirm(f"Overwrite {file}?", yes)
+    target = output_file(state, file, yes)
     with state.read() as source, bar() as progress:
         last = min(bound for bound in (to, capped(source, as_of, View()), source.head().position) if bound is not None)
         records = source.read(after, last, **selection(streams, categories, ()))

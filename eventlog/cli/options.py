@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -103,3 +104,19 @@ def confirm(question: str, yes: bool) -> None:
         raise click.UsageError(f"{question} Say --yes to do it without being asked.")
     if not click.confirm(question, err=True):
         raise click.ClickException("nothing was done")
+
+
+def output_file(state: State, file: str | Path | None, yes: bool) -> Path | None:
+    """The file that a command is to write, asked about where there is one already; None: stdout.
+
+    Raises InvalidInput for a file of a log.
+    """
+    from eventlog.target import check_output, parse_target
+
+    if file in (None, "-"):
+        return None
+    target = Path(file)
+    check_output(target, parse_target(state.db))
+    if target.exists():
+        confirm(f"Replace {target}?", yes)
+    return target

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
-from eventlog.cli.options import as_of_option, asked, confirm, yes_option
+from eventlog.cli.options import as_of_option, asked, output_file, yes_option
 from eventlog.cli.sessions import resolve
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.view import View
@@ -40,11 +39,9 @@ def export(
     from eventlog.exporters.jsonl import private_file
     from eventlog.redaction.shown import shown
 
-    target = None if output in (None, "-") else Path(str(output))
+    target = output_file(state, output, yes)
     with asked(state, as_of, View()) as source:
         found = exporter.collect(source.sessions, resolve(source, session), shown)
-    if target is not None and target.exists():
-        confirm(f"Overwrite {target}?", yes)
     made = {
         "md": lambda: exporter.as_markdown(found, clean, everything),
         "json": lambda: exporter.as_json(found),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventlog.cli.options import as_of_option, confirm, yes_option
+from eventlog.cli.options import as_of_option, output_file, yes_option
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import counted, version_option
@@ -48,14 +47,12 @@ def export(state: State, table: str, form: Any, output: str | None, exact: bool,
     from eventlog.exporters.jsonl import private_file
     from eventlog.redaction.shown import shown
 
-    target = None if output in (None, "-") else Path(str(output))
+    target = output_file(state, output, yes)
     if form is None:
         ending = "" if target is None else target.suffix.lower().removeprefix(".")
         form = ending if ending in FORMS else "csv"
     if target is None and form == "parquet" and sys.stdout.isatty():
         raise click.UsageError("Parquet is not for a terminal: give --output.")
-    if target is not None and target.exists():
-        confirm(f"Overwrite {target}?", yes)
     with state.query() as log:
         if log.store.kind == "http":
             raise needs_the_log("exporting a table")

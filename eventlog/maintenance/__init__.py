@@ -13,6 +13,7 @@ from eventlog.log import ChainReport, EventLog
 from eventlog.place import Place
 from eventlog.store.base import Progress
 from eventlog.store.migrations import SchemaStatus
+from eventlog.target import check_output
 
 
 class Upkeep(Protocol):
@@ -104,8 +105,10 @@ def optimize(log: EventLog) -> dict[str, int]:
 def backup(log: EventLog, target: Path, progress: Progress | None = None) -> ChainReport:
     """A consistent copy while others write: one file, private, verified before it takes its name.
 
-    Returns the copy's chain report. Raises StoreError when the target exists, Corrupt when the copy does not verify.
+    Returns the copy's chain report. Raises StoreError when the target exists, InvalidInput for a name that belongs to
+    a log, Corrupt when the copy does not verify.
     """
+    check_output(target, Place(path=log.store.path))
     if target.exists():
         raise StoreError(f"{target} exists already; nothing was written")
     if not target.parent.is_dir():

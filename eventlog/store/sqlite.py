@@ -108,7 +108,7 @@ class SQLiteStore(Liveness):
         self._writer: sqlite3.Connection | None = None
         self._session: WriteSession | None = None
         self._seen = False
-        self._wal_inode = 0
+        self._inodes = 0, 0
         self._durability: Durability = "full"
         self._files_checked = 0.0
         self._space_checked = 0.0
@@ -354,7 +354,7 @@ class SQLiteStore(Liveness):
             raise LogReadOnly("the log was opened for reading only (mode='r'); nothing was written")
         self._writer = connection = self._connect_to_write(with_space=with_space)
         self._durability = "full"
-        self._wal_inode = 0
+        self._inodes = 0, 0
         self._session = WriteSession(connection)
         self._finalizer = weakref.finalize(self, _close_under_lock, connection, self.lock, os.getpid())
         return self._session
@@ -369,7 +369,7 @@ class SQLiteStore(Liveness):
         return connection
 
     def _check_files(self) -> None:
-        """Before a transaction: is the -wal still the file we write to, is there room, is this the only library?"""
+        """Before a transaction: are these still the files we write to, is there room, is this the only library?"""
         now = time.monotonic()
         if now < self._files_checked + _FILES_CHECK_S:
             return
@@ -377,18 +377,16 @@ class SQLiteStore(Liveness):
         if now > self._space_checked + _SPACE_CHECK_S:
             environment.check_space(self.path.parent)
             self._space_checked = now
-        try:
-            inode = os.stat(self._wal).st_ino
-        except FileNotFoundError:
-            inode = 0
-        if inode != self._wal_inode:
-            if self._wal_inode:
-                self._abandon()
-                raise LocksLost(
-                    f"{self._wal} was removed or replaced under this process (a file copy or another SQLite library "
-                    "dropped its locks); nothing was written. Close the log and open it again"
-                )
-            self._wal_inode = inode
+        inodes = _inode(self.path), _inode(self._wal)
+        if inodes != self._inodes:
+            for file, was, found in zip((self.path, self._wal), self._inodes, inodes, strict=True):
+                if was and found != was:
+                    self._abandon()
+                    raise LocksLost(
+                        f"{file} was removed or replaced under this process (a restore, a file copy, or another SQLite "
+                        "library dropped its locks); nothing was written. Close the log and open it again"
+                    )
+            self._inodes = inodes
         modules = len(sys.modules)
         if modules != self._modules:
             # Something was imported since the last look: another SQLite library, perhaps.
@@ -513,6 +511,13 @@ class SQLiteStore(Liveness):
         self._local = threading.local()
         self._writing = threading.RLock()
         self.lock.close()
+
+
+def _inode(path: str | Path) -> int:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def missing(path: Path) -> LogMissing:

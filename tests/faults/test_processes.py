@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from under_fire import Ticked, assert_sound, fill, keys_in, open_log, raw, run, start, together
 
-from eventlog.errors import Conflict
+from eventlog.errors import Conflict, LocksLost
 
 
 def test_four_processes_that_retry_the_same_keys_store_each_once(tmp_path: Path) -> None:
@@ -144,6 +144,22 @@ def test_locks_lost_to_a_careless_neighbour_are_noticed_before_the_next_event(tm
     told = [line for line in lines if line.startswith("error")]
     assert told in ([], ["error LocksLost"]), lines
     assert_sound(path, [line for line in lines if not line.startswith("error")])
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+def test_a_writer_whose_database_was_replaced_or_removed_is_told(tmp_path: Path, change: str) -> None:
+    path, other = tmp_path / "log.db", tmp_path / "other.db"
+    open_log(other).close()
+    with open_log(path) as log:
+        log.append("note-1", Ticked(number=1))
+        if change == "replaced":
+            other.replace(path)
+        else:
+            path.unlink()
+        with pytest.raises(LocksLost, match="nothing was written"):
+            for number in range(1000):
+                log.append("note-1", Ticked(number=number))
+                time.sleep(0.001)
 
 
 def test_another_sqlite_library_on_the_same_file_in_one_process_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eventlog
+from eventlog import maintenance
 from eventlog.cli.root import cli
+from eventlog.errors import InvalidInput
 from eventlog.exporters.jsonl import line
 from eventlog.importers.jsonl import MAX_LINE_BYTES, import_lines
 
@@ -174,6 +176,63 @@ def test_an_export_over_a_file_asks(full: Path, tmp_path: Path) -> None:
     run(full, "log", "export", place, "--yes")
     assert len(place.read_text().splitlines()) == 7
     assert sorted(path.name for path in tmp_path.iterdir() if ".part" in path.name) == []
+
+
+WRITERS = {
+    "backup": ("db", "backup", "FILE", "--yes"),
+    "log": ("log", "export", "FILE", "--yes"),
+    "session": ("sessions", "export", "last", "-o", "FILE", "--yes"),
+    "table": ("tables", "export", "runs", "-o", "FILE", "--yes"),
+}
+
+
+@pytest.mark.parametrize("name", ["full.db", "away/../full.db", "link.db", "twin.db", "full.db-wal", "full.db.lock"])
+@pytest.mark.parametrize("words", WRITERS.values(), ids=WRITERS)
+def test_no_command_writes_over_a_file_of_the_log_in_use(full: Path, words: tuple[str, ...], name: str) -> None:
+    (full.parent / "away").mkdir()
+    (full.parent / "link.db").symlink_to(full)
+    (full.parent / "twin.db").hardlink_to(full)
+    with eventlog.open(full) as log:
+        log.sessions.create()
+        there = (full.parent / name).stat().st_ino
+        told = run(full, *(str(full.parent / name) if word == "FILE" else word for word in words), status=1)
+        assert "file of the log in use" in told.stderr
+        assert (full.parent / name).stat().st_ino == there
+        log.projects.add("later")
+        at = log.head().position
+    assert head(full)["position"] == at
+
+
+def test_no_command_writes_over_the_lines_of_the_log_in_use(tmp_path: Path) -> None:
+    lines = tmp_path / "log.jsonl"
+    run(lines, "projects", "add", "p")
+    content = lines.read_bytes()
+    for words in (("log", "export", lines, "--yes"), ("tables", "export", "projects", "-o", lines, "--yes")):
+        assert "file of the log in use" in run(lines, *words, status=1).stderr
+    assert lines.read_bytes() == content
+
+
+@pytest.mark.parametrize("words", WRITERS.values(), ids=WRITERS)
+def test_no_command_writes_over_a_database_that_somebody_has_in_use(
+    full: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    other = tmp_path / "other.db"
+    with eventlog.open(full) as log:
+        log.sessions.create()
+    with eventlog.open(other) as log:
+        log.projects.add("p")
+        told = run(full, *(str(other) if word == "FILE" else word for word in words), status=1)
+        assert "in use, or was not closed" in told.stderr
+    assert run(other, "projects", "list", "--jsonl").stdout.count("\n") == 1
+
+
+def test_a_backup_takes_no_name_that_belongs_to_the_log(tmp_path: Path) -> None:
+    with eventlog.open(tmp_path / "log.db") as log:
+        log.projects.add("p")
+        for name in ("log.db", "log.db-wal", "log.db.token"):
+            with pytest.raises(InvalidInput, match="file of the log in use"):
+                maintenance.backup(log, tmp_path / name)
+        assert not (tmp_path / "log.db.token").exists()
 
 
 def test_cloud_events(full: Path) -> None:
