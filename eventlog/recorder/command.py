@@ -134,8 +134,8 @@ def _started(
         parent = None
     return RunStarted(
         **capture.command_facts(argv, program=program),
-        cwd=folder,
-        project_id=project,
+        cwd=None if folder is None else values.plain(folder),
+        project_id=None if project is None else values.text(project),
         note=values.text(note),
         tags=values.tags(tags),
         parameters=values.parameters(parameters),

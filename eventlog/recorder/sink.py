@@ -24,14 +24,15 @@ LONGEST_PAUSE_S = 60.0
 
 
 class RunRef:
-    """A run being recorded: its number, or a token while the log could not allot one."""
+    """A run being recorded: its number, or a token while the log could not allot one; ``refused``: why never."""
 
-    __slots__ = ("run_id", "started_at", "token")
+    __slots__ = ("refused", "run_id", "started_at", "token")
 
     def __init__(self, token: str, started_at: int, run_id: int | None = None) -> None:
         self.token = token
         self.started_at = started_at
         self.run_id = run_id
+        self.refused: InvalidInput | None = None
 
     @property
     def stream(self) -> str:
@@ -54,6 +55,7 @@ class Sink:
         self.dropped = 0
         self.spooled = 0
         self.problem: BaseException | None = None
+        self.refusal: BaseException | None = None
         self.damaged: tuple[str, ...] = ()
         self._file: spool.SpoolFile | None = None
         self._paths: list[Path] = []
@@ -111,10 +113,16 @@ class Sink:
             try:
                 reference.run_id = log.runs.append_start(event, occurred_at=at, key=key)
                 return reference
+            except InvalidInput as error:
+                reference.refused = error
+                self._drop(1, error)
+                return reference
             except Exception as error:
                 self._failed(error)
         above = parent.stream if parent is not None and parent.run_id is None else None
-        self._spool([spool.Line(key=key, stream=reference.stream, at=at, event=event, parent=above)])
+        reference.refused = self._spool(
+            [spool.Line(key=key, stream=reference.stream, at=at, event=event, parent=above)]
+        )
         return reference
 
     def append(
@@ -125,7 +133,13 @@ class Sink:
         durability: Durability = "full",
         occurred_at: int | None = None,
     ) -> bool:
-        """Append events of a run, all or nothing; False when they wait in the spool or were refused."""
+        """Append events of a run, all or nothing; False when they wait in the spool or some were refused.
+
+        One that cannot be stored takes no other with it, but nothing is taken of a run whose start was refused.
+        """
+        if run.refused is not None:
+            self._drop(len(events), run.refused)
+            return False
         at = now_us() if occurred_at is None else occurred_at
         keyed = [(self._key(), event) for event in events]
         if self.spooled:
@@ -142,7 +156,11 @@ class Sink:
                 self._pause = FIRST_PAUSE_S
                 return True
             except InvalidInput as error:
-                self._drop(len(keyed), error)
+                if len(events) > 1:
+                    for event in events:
+                        self.append(run, [event], durability=durability, occurred_at=at)
+                else:
+                    self._drop(1, error)
                 return False
             except Exception as error:
                 self._failed(error)
@@ -151,18 +169,24 @@ class Sink:
 
     # the spool
 
-    def _spool(self, lines: list[spool.Line]) -> None:
+    def _spool(self, lines: list[spool.Line]) -> InvalidInput | None:
+        """Let events wait; returns why one of them never could be imported, and does not."""
+        refused = None
         with self._lock:
-            try:
-                if self._file is None:
-                    self._file = spool.SpoolFile(self.data_dir, self._header())
-                    self._paths.append(self._file.path)
-                for line in lines:
+            for line in lines:
+                try:
+                    if self._file is None:
+                        self._file = spool.SpoolFile(self.data_dir, self._header())
+                        self._paths.append(self._file.path)
                     self._file.add(line)
                     self.spooled += 1
-                self._report_at_exit()
-            except Exception as error:
-                self._drop(len(lines), self.problem or error)
+                    self._report_at_exit()
+                except InvalidInput as error:
+                    refused = error
+                    self._drop(1, error)
+                except Exception as error:
+                    self._drop(1, self.problem or error)
+        return refused
 
     def _header(self) -> spool.Header:
         log_id = None
@@ -179,7 +203,7 @@ class Sink:
 
     def _drop(self, count: int, error: BaseException) -> None:
         self.dropped += count
-        self.problem = error
+        self.refusal = error
         self._report_at_exit()
 
     def import_waiting(self) -> spool.Imported:
@@ -194,7 +218,7 @@ class Sink:
             except Exception as error:
                 self._failed(error)
                 return spool.Imported()
-            self.damaged += done.damaged
+            self.damaged += done.told
             if self._paths and not any(path.exists() for path in self._paths):
                 self.spooled = 0
                 self._paths = []
@@ -213,19 +237,17 @@ class Sink:
             self.import_waiting()
 
     def report(self) -> str | None:
-        """What is not in the log, where it waits, and what to do: one or two lines, or None."""
+        """What is not in the log, where it waits, and what to do: a line each, or None."""
         lines = []
-        why = f"{type(self.problem).__name__}: {self.problem}" if self.problem is not None else "unknown"
-        why = " ".join(why.split())[:300]
         if self.spooled:
             where = ", ".join(str(path) for path in self._paths)
             lines.append(
-                f"eventlog: {_count(self.spooled, 'event')} not in the log ({why}); they wait in {where} and are "
-                "imported by the next recorded run, or by `eventlog runs recover`"
+                f"eventlog: {_count(self.spooled, 'event')} not in the log ({_why(self.problem)}); they wait in "
+                f"{where} and are imported by the next recorded run, or by `eventlog runs recover`"
             )
         if self.dropped:
-            lines.append(f"eventlog: {_count(self.dropped, 'thing')} could not be recorded ({why})")
-        lines += [f"eventlog: {path} holds lines that cannot be imported" for path in self.damaged]
+            lines.append(f"eventlog: {_count(self.dropped, 'thing')} could not be recorded ({_why(self.refusal)})")
+        lines += [f"eventlog: {told}" for told in self.damaged]
         return "\n".join(lines) or None
 
     def close(self) -> None:
@@ -252,6 +274,11 @@ class Sink:
             with contextlib.suppress(Exception):
                 sys.stderr.write(text + "\n")
                 sys.stderr.flush()
+
+
+def _why(error: BaseException | None) -> str:
+    told = f"{type(error).__name__}: {error}" if error is not None else "unknown"
+    return " ".join(told.split())[:300]
 
 
 def _count(number: int, what: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from eventlog.clock import now_us
+from eventlog.codec import Codec
 from eventlog.errors import Conflict, InvalidInput
 from eventlog.events.runs import RunEvent, RunStarted
 from eventlog.log import Append
@@ -53,11 +54,15 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Imported(NamedTuple):
-    """What `import_spool` did: files done, events in the log now, files kept because of lines nobody can read."""
+    """What `import_spool` did: files done, events in the log now, files kept because of lines that the log cannot take.
+
+    ``told``: a sentence for each of these.
+    """
 
     files: int = 0
     events: int = 0
     damaged: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 class Runs(Protocol):
@@ -164,7 +169,11 @@ class SpoolFile:
         raise problem
 
     def add(self, line: Line) -> None:
-        """Write one event; when this returns it survives power loss. Raises OSError."""
+        """Write one event; when this returns it survives power loss.
+
+        Raises OSError, and InvalidInput for an event that no log would take: it is not written.
+        """
+        Codec.default.encode(line.event)
         self._write(msgspec.json.encode(line))
         self.events += 1
 
@@ -198,7 +207,12 @@ def import_spool(log: Log, runs: Runs, data_dir: Path | None) -> Imported:
         for name in sorted(os.listdir(folder)):
             if name.endswith(ENDING):
                 done = _import_file(log, runs, folder / name)
-                total = Imported(total.files + done.files, total.events + done.events, total.damaged + done.damaged)
+                total = Imported(
+                    total.files + done.files,
+                    total.events + done.events,
+                    total.damaged + done.damaged,
+                    total.told + done.told,
+                )
     return total
 
 
@@ -218,10 +232,16 @@ def _import_file(log: Log, runs: Runs, path: Path) -> Imported:
         header = _header(next(lines, b""))
         if header is None or not _belongs(header, log):
             return Imported()
-        events, damaged = _append_all(log, runs, lines)
-        if damaged:
+        events, problems = _append_all(log, runs, lines)
+        if problems:
             os.rename(path, path.with_name(path.name + DAMAGED))
-            return Imported(0, events, (str(path) + DAMAGED,))
+            first = " ".join(problems[0].split())[:300]
+            told = (
+                f"{path}{DAMAGED} holds {len(problems)} line{'s' * (len(problems) > 1)} that cannot be imported "
+                f"({first}); the others are in the log. Put it right and take {DAMAGED!r} off its name to import it "
+                "again, or delete it"
+            )
+            return Imported(0, events, (f"{path}{DAMAGED}",), (told,))
         os.unlink(path)
         return Imported(1, events)
 
@@ -241,15 +261,21 @@ def _belongs(header: Header, log: Log) -> bool:
     return header.target == log.url
 
 
-def _append_all(log: Log, runs: Runs, lines: Iterator[bytes]) -> tuple[int, int]:
-    """Returns how many events are in the log now, and how many lines nobody can read (a torn last one is no such)."""
+def _append_all(log: Log, runs: Runs, lines: Iterator[bytes]) -> tuple[int, list[str]]:
+    """Returns how many events are in the log now, and what is wrong with each line that cannot be.
+
+    A torn last one is no such.
+    """
     numbers: dict[str, int] = {}
-    waiting: list[Append] = []
-    events = damaged = 0
-    for raw in lines:
-        line = _line(raw)
-        if line is None:
-            damaged += bool(raw.strip()) and raw.endswith(b"\n")
+    waiting: list[tuple[int, Append]] = []
+    events = 0
+    problems: list[str] = []
+    for at, raw in enumerate(lines, start=2):
+        try:
+            line: Line = msgspec.json.decode(raw, type=Line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if raw.strip() and raw.endswith(b"\n"):
+                problems.append(f"line {at}: {error}")
             continue
         if isinstance(line.event, RunStarted):
             event = line.event
@@ -259,8 +285,8 @@ def _append_all(log: Log, runs: Runs, lines: Iterator[bytes]) -> tuple[int, int]
                 stored = _number(log, line.key)
                 numbers[line.stream] = stored or runs.append_start(event, occurred_at=line.at, key=line.key)
                 events += 1
-            except (InvalidInput, Conflict):
-                damaged += 1
+            except (InvalidInput, Conflict) as error:
+                problems.append(f"line {at}: {error}")
             continue
         stream = line.stream
         if stream.startswith(PLACEHOLDER):
@@ -268,15 +294,15 @@ def _append_all(log: Log, runs: Runs, lines: Iterator[bytes]) -> tuple[int, int]
             if stream not in numbers and (stored := _number(log, stream.removeprefix(PLACEHOLDER))):
                 numbers[stream] = stored
             if stream not in numbers:
-                damaged += 1
+                problems.append(f"line {at}: the start of its run is not in the log")
                 continue
             stream = f"run-{numbers[stream]}"
-        waiting.append(Append(stream=stream, events=line.event, key=line.key, occurred_at=line.at))
+        waiting.append((at, Append(stream=stream, events=line.event, key=line.key, occurred_at=line.at)))
         if len(waiting) == _BATCH:
-            done, refused = _append(log, waiting)
-            events, damaged, waiting = events + done, damaged + refused, []
-    done, refused = _append(log, waiting)
-    return events + done, damaged + refused
+            events += _append(log, waiting, problems)
+            waiting = []
+    events += _append(log, waiting, problems)
+    return events, problems
 
 
 def _number(log: Log, key: str) -> int | None:
@@ -288,21 +314,14 @@ def _number(log: Log, key: str) -> int | None:
     return int(row[1][4:])
 
 
-def _append(log: Log, appends: Sequence[Append]) -> tuple[int, int]:
+def _append(log: Log, appends: Sequence[tuple[int, Append]], problems: list[str]) -> int:
     if not appends:
-        return 0, 0
+        return 0
     try:
-        log.append_many(list(appends))
-        return len(appends), 0
-    except (InvalidInput, Conflict):
+        log.append_many([one for _, one in appends])
+        return len(appends)
+    except (InvalidInput, Conflict) as error:
         if len(appends) == 1:
-            return 0, 1
-    pairs = [_append(log, [one]) for one in appends]
-    return sum(done for done, _ in pairs), sum(refused for _, refused in pairs)
-
-
-def _line(raw: bytes) -> Line | None:
-    try:
-        return msgspec.json.decode(raw, type=Line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+            problems.append(f"line {appends[0][0]}: {error}")
+            return 0
+    return sum(_append(log, [one], problems) for one in appends)

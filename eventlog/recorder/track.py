@@ -71,8 +71,17 @@ class RecordedRuns(RunsRepository):
 
         ``command`` defaults to how this process was started. The block's end is the run's: success, fail with the
         exception, killed by an interrupt; the exception goes on its way. ``inputs`` are files to keep as they are now.
+        Whatever else is given becomes text. Raises InvalidInput for tags or parameters that are no mapping, and for
+        inputs that are no list of paths.
         """
         sink = self._sink
+        owner = project if project is not None else project_id
+        given: dict[str, Any] = {
+            "project_id": None if owner is None else values.text(owner),
+            "note": values.text(note),
+            "tags": values.tags(tags or {}),
+            "parameters": values.parameters(parameters or {}),
+        }
 
         def start() -> RunStarted:
             self._prepare()
@@ -80,10 +89,7 @@ class RecordedRuns(RunsRepository):
             return RunStarted(
                 **capture.command_facts(capture.own_argv(), command, program),
                 cwd=folder,
-                project_id=project if project is not None else project_id,
-                note=values.text(note),
-                tags=values.tags(tags or {}),
-                parameters=values.parameters(parameters or {}),
+                **given,
                 parent_run_id=self._parent(),
                 job_id=current_job_id(),
                 environment=capture.environment(),
@@ -91,7 +97,7 @@ class RecordedRuns(RunsRepository):
                 **capture.process_facts(),
             )
 
-        return TrackedRun(sink, start, inputs=inputs, artifacts=artifacts)
+        return TrackedRun(sink, start, inputs=values.paths(inputs), artifacts=artifacts)
 
     def _parent(self) -> int | None:
         above = current_run()

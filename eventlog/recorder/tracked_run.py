@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from eventlog.errors import EventLogError, InvalidInput
+from eventlog.errors import InvalidInput
 from eventlog.events.runs import (
     RunFinished,
     RunMessageLogged,
@@ -145,7 +145,7 @@ class TrackedRun:
         try:
             for path in self._inputs:
                 self._recording.snapshot(path)
-        except EventLogError as error:
+        except BaseException as error:
             self.end(error)
             raise
         return self

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from eventlog.errors import InvalidInput
@@ -89,7 +90,9 @@ def scalar(name: str, value: object) -> Scalar:
 
 
 def parameters(values: Mapping[str, object]) -> dict[str, Scalar]:
-    """Parameters as the log holds them: the first 1,000."""
+    """Parameters as the log holds them: the first 1,000. Raises InvalidInput."""
+    if not isinstance(values, Mapping):
+        raise InvalidInput(f"parameters are a mapping of names to values, not {type(values).__name__}")
     pairs = list(values.items())[:MAX_ENTRIES]
     return {text(name, MAX_NAME): scalar(str(name), value) for name, value in pairs}
 
@@ -100,3 +103,13 @@ def tags(values: Mapping[str, object]) -> dict[str, str]:
         raise InvalidInput(f"tags are a mapping of names to text, not {type(values).__name__}")
     pairs = list(values.items())[:MAX_ENTRIES]
     return {text(name, MAX_NAME): redact_named(str(name), text(value, 1024)) for name, value in pairs}
+
+
+def paths(values: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Files to keep, as paths. Raises InvalidInput."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InvalidInput(f"inputs are a list of paths, not {type(values).__name__}")
+    try:
+        return [os.fsdecode(one) for one in values]
+    except TypeError as error:
+        raise InvalidInput(f"an input is a path: {error}") from error

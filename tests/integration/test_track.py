@@ -17,6 +17,7 @@ import pytest
 
 import eventlog
 from eventlog.errors import ArtifactError, InvalidInput, InvalidName, LogBusy
+from eventlog.events.runs import RunFinished, RunMetricLogged, RunStarted
 from eventlog.recorder.handler import RunLogHandler
 from eventlog.recorder.recording import PARENT_VARIABLE
 from eventlog.recorder.track import current_run
@@ -280,6 +281,51 @@ def test_wrong_values_do_not_raise(log: Any, capsys: pytest.CaptureFixture[str])
     assert len(row.note) < 20_000
     log.runs._sink.say()
     assert "2 things could not be recorded" in capsys.readouterr().err
+
+
+def test_a_project_that_is_no_text_becomes_text(log: Any) -> None:
+    with log.runs.track("x", project_id=5, note=6, program=7):
+        pass
+    with log.runs.track("y", project=Path("p")) as run:
+        assert run.run_id == 2
+    assert [(row.project_id, row.note, row.status) for row in log.runs.list()] == [
+        ("p", "", "success"), ("5", "6", "success")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "given", [{"tags": 5}, {"parameters": [1]}, {"inputs": 5}, {"inputs": [5]}, {"inputs": "a.txt"}]
+)
+def test_what_cannot_become_a_run_s_is_refused_at_the_call(log: Any, given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=next(iter(given)).rstrip("s")):
+        log.runs.track("x", **given)
+    assert log.runs.count() == 0
+
+
+def test_a_start_that_is_refused_does_not_hold_back_later_runs(log: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with log.runs.track("huge", parameters={str(n): "x" * 16_000 for n in range(100)}) as run:
+        run.metric("m", 1)
+        assert run.run_id is None
+    with log.runs.track("good") as run:
+        assert run.run_id == 1
+    assert [row.command for row in log.runs.list()] == ["good"]
+    log.runs._sink.say()
+    told = capsys.readouterr().err
+    assert "3 things could not be recorded (EventTooLarge: run.started" in told
+    assert "wait" not in told
+    assert not (log.data_dir / "spool").exists()
+
+
+def test_an_event_that_is_refused_takes_no_other_with_it(log: Any) -> None:
+    sink = log.runs._sink
+    assert sink.log() is log
+    run = sink.start(RunStarted(command="x"))
+    wrong = RunMetricLogged(name=5, value=1)  # type: ignore[arg-type]
+    assert not sink.append(run, [RunMetricLogged(name="m", value=2), wrong, RunFinished(status="success")])
+    assert [m.value for m in log.runs.metrics(1)] == [2]
+    assert log.runs.get(1).status == "success"
+    assert (sink.dropped, sink.spooled) == (1, 0)
+    sink.dropped = 0
 
 
 def test_start_fills_in_who_and_where(log: Any) -> None:

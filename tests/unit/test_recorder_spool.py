@@ -88,8 +88,43 @@ def test_a_line_nobody_can_read_keeps_the_file(log: Any) -> None:
     assert (done.files, done.events) == (0, 5)
     (kept,) = done.damaged
     assert Path(kept).exists()
+    (told,) = done.told
+    assert told.startswith(f"{kept} holds 1 line that cannot be imported (line 4: JSON is malformed")
     assert log.runs.import_spool() == spool.Imported()
     assert log.runs.get(1).status == "success"
+
+
+def test_a_file_that_was_put_right_is_imported_again(log: Any) -> None:
+    path = spooled(log)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"command":"x"', b'"command":5'))
+    done = log.runs.import_spool()
+    assert done.events == 0
+    assert (
+        "holds 5 lines that cannot be imported (line 2: Expected `str`, got `int` - at `$.event.command`"
+        in done.told[0]
+    )
+    Path(done.damaged[0]).unlink()
+    path.write_bytes(whole)
+    assert log.runs.import_spool() == spool.Imported(1, 5)
+    assert log.runs.get(1).status == "success"
+
+
+def test_what_no_log_would_take_does_not_wait(log: Any) -> None:
+    sink = Sink(no_log, log.url, log.data_dir)
+    refused = sink.start(RunStarted(command="bad", project_id=5))  # type: ignore[arg-type]
+    sink.append(refused, [RunFinished(status="success")])
+    run = sink.start(RunStarted(command="good"))
+    sink.append(run, [RunMetricLogged(name="m", value=1, step=2**70), RunFinished(status="success")])
+    assert (sink.spooled, sink.dropped) == (2, 3)
+    told = sink.report()
+    assert told is not None
+    assert "2 events not in the log (DiskFull" in told
+    assert "3 things could not be recorded (InvalidEvent: run.metric_logged" in told
+    sink._close_file()
+    sink.spooled = sink.dropped = 0
+    assert log.runs.import_spool() == spool.Imported(1, 2)
+    assert [(row.command, row.status) for row in log.runs.list()] == [("good", "success")]
 
 
 def test_a_living_writer_is_left_alone(log: Any) -> None:
