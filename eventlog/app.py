@@ -17,7 +17,7 @@ from eventlog.place import Place
 from eventlog.projection import Projection
 from eventlog.projection.discovery import installed
 from eventlog.projection.manager import Projections, Version
-from eventlog.projection.past import PastLog
+from eventlog.projection.past import PastLog, PastProjections
 from eventlog.recorder.track import RecordedRuns
 from eventlog.repositories.containers import ContainersRepository
 from eventlog.repositories.contests import ContestsRepository, ProblemsRepository
@@ -239,7 +239,9 @@ class Log(EventLog):
 
     @contextmanager
     def as_of(self, version: Version) -> Iterator[Past]:
-        """The state at a version (a position, a datetime, or text in ISO 8601), for questions only."""
+        """The state at a version, for questions only: a position, or a time, as a datetime or as ``--as-of`` takes it
+        (``"2026-11-21T09:30"``, ``"yesterday"``, ``"2h"`` ago).
+        """
         with self.projections.as_of(version) as past:
             yield Past(past)
 
@@ -254,6 +256,7 @@ class Past:
         self._source = source
         self.version = source.version
         self.read_stream = source.read_stream
+        self.projections = PastProjections(source)
         self.runs = RunsRepository(source)
         self.projects = ProjectsRepository(source)
         self.jobs = JobsRepository(source)

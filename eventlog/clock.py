@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+UNITS_US = {
+    "us": 1,
+    "ms": 1_000,
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "min": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+    "w": 7 * 86_400_000_000,
+}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(us|ms|s|min|m|h|d|w)", re.ASCII)
+LAST_US = 253_402_300_799_999_999
+"""The end of the year 9999: the last moment that a datetime can hold."""
 
 
 def now_us() -> int:
@@ -49,3 +63,51 @@ def show_duration(us: int | None) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes // 1440} d {minutes % 1440 // 60:02d} h"
+
+
+def parse_duration(text: str) -> int:
+    """``28d``, ``2h``, ``1h30m``, ``90s``, ``250ms`` in µs. Raises ValueError."""
+    total, end = 0.0, 0
+    while end < len(text.rstrip()):
+        match = _DURATION.match(text, end)
+        if match is None:
+            raise ValueError(f"{text!r} is not a duration like 28d, 2h, 1h30m or 90s")
+        total += float(match[1]) * UNITS_US[match[2]]
+        end = match.end()
+    if not end:
+        raise ValueError("an empty duration")
+    return round(total)
+
+
+def parse_time(text: str, zone: tzinfo | None = None) -> int:
+    """A moment in µs: ISO 8601 (without an offset: in ``zone``, None is this machine's), ``28d`` ago, ``now``,
+    ``today`` and ``yesterday`` (their midnight), or ``@`` and the seconds since the epoch. Raises ValueError.
+    """
+    word = text.strip().lower().removesuffix(" ago")
+    if word == "now":
+        return now_us()
+    if word in ("today", "yesterday"):
+        midnight = to_datetime(now_us(), zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+        return _local(midnight - timedelta(days=word == "yesterday"), zone)
+    try:
+        if word.startswith("@"):
+            return _checked(round(float(word[1:]) * 1_000_000), text)
+        if _DURATION.match(word):
+            return _checked(now_us() - parse_duration(word), text)
+        when = datetime.fromisoformat(text.strip())
+        return _local(when, zone) if when.tzinfo is None else from_datetime(when)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{text!r} is not a time: use 2026-11-21, 2026-11-21T09:30, 2026-11-21T09:30:00+09:00, 28d, 2h, "
+            "today, yesterday or now"
+        ) from None
+
+
+def _checked(us: int, text: str) -> int:
+    if not 0 <= us <= LAST_US:
+        raise ValueError(text)
+    return us
+
+
+def _local(when: datetime, zone: tzinfo | None) -> int:
+    return from_datetime(when if zone is None else when.replace(tzinfo=zone))

@@ -220,7 +220,7 @@ class RemoteLog(EventLog):
 
     @contextmanager
     def as_of(self, version: Version) -> Iterator[RemotePast]:
-        """The state at a version (a position, a datetime, or text in ISO 8601), for questions only."""
+        """See `Log.as_of`."""
         yield RemotePast(self, self.projections.version(version))
 
     # appending
@@ -373,6 +373,11 @@ class RemotePast:
         self.prices = RemotePrices(source)
 
     dual_write = RemoteLog.dual_write
+
+    @property
+    def projections(self) -> NoReturn:
+        """A server answers questions, and gives no table away whole: raises InvalidInput."""
+        raise needs_the_log("a table as it was")
 
 
 def open_remote(

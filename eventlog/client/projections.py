@@ -14,7 +14,7 @@ from eventlog.errors import InvalidQuery, ProjectionFailed, ProjectionPinned
 from eventlog.log import EventLog
 from eventlog.projection.discovery import installed
 from eventlog.projection.kinds import Group, groups_of
-from eventlog.projection.manager import Explanation, Projections, ProjectionStatus, RowDiff, Step, Version
+from eventlog.projection.manager import Explanation, Projections, ProjectionStatus, RowDiff, Step, Version, read_version
 from eventlog.projection.rebuild import Difference
 from eventlog.store.base import Progress
 from eventlog.wire import Difference as SentDifference
@@ -78,11 +78,8 @@ class RemoteProjections(Projections):
         """See `Projections.version`."""
         if isinstance(version, bool) or not isinstance(version, (int, str, datetime)):
             raise InvalidQuery(f"a version is a position or a time, not {version!r}")
-        if isinstance(version, str) and not version.isdecimal():
-            try:
-                version = datetime.fromisoformat(version)
-            except ValueError as error:
-                raise InvalidQuery(f"a version is a position or a time in ISO 8601, not {version!r}") from error
+        if isinstance(version, str):
+            version = read_version(version)
         if isinstance(version, datetime):
             version = version.astimezone().isoformat()
         head: Head = self._server.ask(HEAD, {"as_of": version})

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from eventlog.clock import from_datetime
+from eventlog.clock import from_datetime, parse_time, to_datetime
 from eventlog.codec import Codec
 from eventlog.errors import (
     InvalidQuery,
@@ -329,13 +329,12 @@ class Projections:
     # moving back
 
     def version(self, version: Version) -> int:
-        """A position, or the version of the log at a time (datetime, or text in ISO 8601). Raises InvalidQuery."""
+        """A position, or the version of the log at a time: a datetime, or text (`clock.parse_time`), local without an
+        offset. Raises InvalidQuery.
+        """
         head = self._log.head().position
         if isinstance(version, str):
-            try:
-                version = int(version) if version.isdecimal() else datetime.fromisoformat(version)
-            except ValueError as error:
-                raise InvalidQuery(f"a version is a position or a time in ISO 8601, not {version!r}") from error
+            version = read_version(version)
         if isinstance(version, datetime):
             return version_at(self._log, from_datetime(version))
         if isinstance(version, bool) or not isinstance(version, int):
@@ -622,6 +621,14 @@ class Projections:
             if all(m.name in stored and stored[m.name].version == m.version for m in group.members)
         ]
         return verify(self._log, groups, progress)
+
+
+def read_version(text: str) -> int | datetime:
+    """What a text says: a position, or a time. Raises InvalidQuery."""
+    try:
+        return int(text) if text.isdecimal() else to_datetime(parse_time(text))
+    except ValueError as error:
+        raise InvalidQuery(f"a version is a position or a time: {error}") from error
 
 
 def _is_about(entity: Entity[Any], item: Item, key: Key) -> bool:

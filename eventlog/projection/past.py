@@ -9,7 +9,7 @@ from typing import Any
 from eventlog.codec import Codec
 from eventlog.errors import InvalidQuery, ProjectionFailed, ProjectionUnknown
 from eventlog.log import PAGE, EventLog
-from eventlog.projection.fold import no_collection
+from eventlog.projection.fold import as_dict, no_collection
 from eventlog.projection.folder import Folder
 from eventlog.projection.kinds import Group, Journal
 from eventlog.projection.machine import Checkpoint, checkpoints, usable
@@ -187,6 +187,7 @@ class PastLog:
         if not 0 <= version <= head:
             raise InvalidQuery(f"there is no version {version}: the log's versions are 0 to {head}")
         self.version = version
+        self.tables = {member.name: member.table for group in groups.values() for member in group.members}
         self.codec = log.codec
         self.log_id = log.log_id
         self._translate = log.store.translate
@@ -215,6 +216,25 @@ class PastLog:
     def close(self) -> None:
         """Give the view back."""
         self._reader.close()
+
+
+class PastProjections:
+    """The tables of a log as they were at a version."""
+
+    def __init__(self, past: PastLog) -> None:
+        self._past = past
+
+    def names(self) -> list[str]:
+        """The names of all projections."""
+        return list(self._past.tables)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """A projection's whole table, by key, as dicts. Raises ProjectionUnknown."""
+        table = self._past.tables.get(name)
+        if table is None:
+            raise ProjectionUnknown(f"no projection is called {name!r}; there are {', '.join(self.names())}", name=name)
+        with self._past.reader() as reader:
+            return [as_dict(row) or {} for row in reader.select(table, order=table.key)]
 
 
 def version_at(log: EventLog, occurred_us: int) -> int:

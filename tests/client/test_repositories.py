@@ -211,8 +211,10 @@ def test_the_past_answers_and_takes_no_commands(log: Log, served: Log) -> None:
                 with pytest.raises(LogReadOnly):
                     command()
     assert log.projections.version(datetime.now(UTC)) == log.head().position
-    assert log.projections.version("2001-01-01") == 0
-    for wrong in (version + 1000, "yesterday", True, -1):
+    assert log.projections.version("2001-01-01") == log.projections.version("yesterday") == 0
+    with log.as_of("now") as past, pytest.raises(InvalidInput, match="needs the log itself"):
+        past.projections.rows("runs")
+    for wrong in (version + 1000, "the other day", True, -1):
         with pytest.raises(InvalidQuery):
             log.as_of(wrong).__enter__()
 

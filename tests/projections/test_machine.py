@@ -248,6 +248,8 @@ def test_a_version_can_be_text_or_a_time(log: Any) -> None:
     assert log.projections.rollback(datetime(2000, 1, 1, tzinfo=UTC)) == 0
     assert log.projections.rollback("2000-01-01T00:00:00Z") == 0
     assert log.projections.rollback(datetime(9000, 1, 1, tzinfo=UTC)) == 24
+    assert log.projections.rollback("yesterday") == log.projections.rollback("2h ago") == 0
+    assert log.projections.rollback("now") == 24
 
 
 # as of
@@ -276,6 +278,16 @@ def test_the_past_answers_like_the_log_and_refuses_commands(log: Any) -> None:
             with pytest.raises(LogReadOnly, match="past"):
                 command()
     assert log.runs.get(run.run_id).status == "fail"
+
+
+def test_any_table_is_given_whole_as_it_was(log: Any) -> None:
+    before = {name: log.projections.rows(name) for name in log.projections.names()}
+    fill(log, 24, start=24)
+    assert log.projections.rows("things") != before["things"]
+    with log.as_of(24) as past:
+        assert {name: past.projections.rows(name) for name in past.projections.names()} == before
+        with pytest.raises(ProjectionUnknown, match=r"there are .*things"):
+            past.projections.rows("nothing")
 
 
 def test_the_past_stays_while_the_log_goes_on(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
