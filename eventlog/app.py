@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from eventlog.mirror import DualWriteRepository
     from eventlog.store.jsonl import JsonLinesStore
     from eventlog.worker.handlers import JobFunction
+    from projections.workers import Worker
 
 
 class Log(EventLog):
@@ -87,7 +88,9 @@ class Log(EventLog):
     @cached_property
     def jobs(self) -> JobsRepository:
         """Jobs: enqueue, claim, end, and every question about them."""
-        return JobsRepository(self, self.projections)
+        made = JobsRepository(self, self.projections)
+        made.gone = _evidence
+        return made
 
     @cached_property
     def imports(self) -> ImportsRepository:
@@ -247,6 +250,14 @@ class Log(EventLog):
 
     def __enter__(self) -> Log:
         return self
+
+
+def _evidence(worker: Worker) -> str | None:
+    """What proves that a worker is gone."""
+    from eventlog.worker.recovery import proof  # who only asks about other things does not need it
+
+    found = proof(worker)
+    return None if found is None else found[1]
 
 
 class Past:

@@ -1,4 +1,4 @@
-"""The one clock: integer microseconds since the epoch, UTC."""
+"""The one clock: integer microseconds since the epoch, UTC; and how people write times, durations and numbers."""
 
 from __future__ import annotations
 
@@ -63,6 +63,11 @@ def show_duration(us: int | None) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes // 1440} d {minutes % 1440 // 60:02d} h"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 file``, ``2,000 files``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def parse_duration(text: str) -> int:

@@ -17,6 +17,8 @@ ENDED = ("completed", "failed", "cancelled", "expired")
 STATUSES = ("queued", "processing", "held", *ENDED)
 SHORT, LEAST_SUFFIX, FULL = 12, 6, 36
 PAGE = 500
+BACK = {"shutdown": "handed back", "snoozed": "snoozed"}
+"""Reasons for which a job waits again that are no failures of its attempt."""
 
 
 @click.group(
@@ -104,9 +106,8 @@ def state_of(job: Any, view: View) -> str:
         return "; ".join(part for part in (progress(job), asked_to_stop) if part)
     if job.status == "queued":
         later = job.ready_at is not None and job.ready_at > job.updated_at
-        return "; ".join(
-            part for part in (f"not before {view.time(job.ready_at)[:19]}" if later else "", error(job)) if part
-        )
+        why = error(job) or BACK.get(job.reason, "")
+        return "; ".join(part for part in (f"not before {view.time(job.ready_at)[:19]}" if later else "", why) if part)
     if job.status == "completed":
         return ""
     return error(job) or job.reason or ""
@@ -121,7 +122,9 @@ def progress(job: Any) -> str:
 
 
 def error(job: Any) -> str:
-    """``ValueError: no such file``, or nothing."""
+    """What went wrong at the last attempt, ``ValueError: no such file``; nothing where that gave the job back."""
+    if job.reason in BACK and job.status in ("queued", "processing"):
+        return ""  # what the row has is of an attempt before
     return ": ".join(part for part in (job.error_type, job.error_message) if part)
 
 

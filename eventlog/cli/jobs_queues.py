@@ -113,19 +113,22 @@ def _paused(view: View, queue: Any) -> str:
 def workers(state: State, view: View, as_of: str | None, status: str | None, limit: int) -> None:
     """List those who do jobs, the newest first.
 
-    JSON: the worker's fields, its jobs that are under way, and silence_us: how long ago it said that it lives (null in
-    the past, and of one that ended).
+    JSON: the worker's fields, its jobs that are under way, silence_us: how long ago it said that it lives, and gone:
+    what proves that one that is said to run does not (both null in the past, and of one that ended).
     """
+    from eventlog.worker.recovery import proof
+
     with asked(state, as_of, view) as source:
         found = source.workers.list(status=status, limit=limit)
         silences = source.workers.silences() if as_of is None else {}
         busy: dict[str, list[str]] = {}
         for job in source.jobs.processing():
             busy.setdefault(job.worker_id, []).append(job.job_id)
-    rows = [
-        struct_fields(worker) | {"jobs": busy.get(worker.worker_id, []), "silence_us": silences.get(worker.worker_id)}
-        for worker in found
-    ]
+    rows = []
+    for worker in found:
+        known = proof(worker) if as_of is None and worker.status == "running" else None
+        beside = {"silence_us": silences.get(worker.worker_id), "gone": None if known is None else known[1]}
+        rows.append(struct_fields(worker) | {"jobs": busy.get(worker.worker_id, [])} | beside)
     shown = [
         Column("worker", lambda row: short(view, row["worker_id"])),
         Column("status", _status, status=True),
@@ -137,13 +140,15 @@ def workers(state: State, view: View, as_of: str | None, status: str | None, lim
         Column("started", lambda row: view.time(row["started_at"])[:19], spare=True),
         Column("queues", lambda row: " ".join(row["queues"]) or "all", wide=True),
         Column("kinds", lambda row: " ".join(row["kinds"]) or "all", wide=True, spare=True),
-        Column("why", lambda row: row["reason"] or "", wide=True, optional=True, spare=True),
+        Column("why", lambda row: row["gone"] or row["reason"] or "", wide=True, optional=True, spare=True),
     ]
     view.rows(rows, shown, empty="no workers")
 
 
 def _status(row: dict[str, Any]) -> str:
-    """A worker that runs, as far as is known, but was not heard of for longer than its lease is ``silent``."""
+    """A worker that runs, as far as is said, is ``gone`` where that is proven, ``silent`` after more than its lease."""
+    if row["gone"] is not None:
+        return "gone"
     silence = row["silence_us"]
     late = row["status"] == "running" and silence is not None and silence > row["lease_us"]
     return "silent" if late else str(row["status"])

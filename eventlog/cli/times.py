@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 import click
 
 from eventlog.clock import LAST_US as LAST_US
+from eventlog.clock import counted as counted
 from eventlog.clock import parse_duration as parse_duration
 from eventlog.clock import parse_time, to_datetime
 from eventlog.clock import show_duration as show_duration
@@ -63,11 +64,6 @@ def show_size(size: int | None) -> str:
         if abs(value) < 1023.95 or unit == "PiB":
             break
     return f"{value:.1f} {unit}"
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 file``, ``2,000 files``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def time_option(value: str | None, zone: tzinfo | None, option: str) -> int | None:

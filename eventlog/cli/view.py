@@ -28,6 +28,7 @@ STYLES = {
     "expired": "yellow",
     "crashed": "red",
     "silent": "yellow",
+    "gone": "yellow",
     "live": "green",
     "pinned": "yellow",
     "failed": "red",

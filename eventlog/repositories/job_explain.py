@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -39,7 +39,7 @@ _LONG_AGO = -(2**62)
 
 BlockerKind = Literal[
     "tables", "paused", "not_before", "expiry", "limit", "no_worker", "workers_busy", "jobs_ahead",
-    "person", "running", "silent", "cancel_requested",
+    "person", "running", "silent", "gone", "cancel_requested",
 ]  # fmt: skip
 
 
@@ -60,8 +60,14 @@ class JobExplanation(msgspec.Struct, frozen=True):
     blockers: list[Blocker]
 
 
+Proof = Callable[[Worker], str | None]
+"""What proves that a worker which is said to run is gone, as one sentence; None: nothing does."""
+
+
 class JobExplainer(Repository):
     """Explains jobs, those of the past too; who lives is known of the present only."""
+
+    gone: Proof | None = None
 
     def explain(self, job_id: str) -> JobExplanation:
         """The story of a job, from its events, and what it waits for. Raises NotFound."""
@@ -79,7 +85,7 @@ class JobExplainer(Repository):
             workers = {key[0]: row for key, row in reader.load(WORKERS.table, keys).items()}
             sentences = story(told, workers)
             now = now_us() if live else reader.head().recorded_at
-            scene = _Scene(reader, job, told, now, workers, silences)
+            scene = _Scene(reader, job, told, now, workers, silences, self.gone or (lambda worker: None))
             return JobExplanation(job_id, job.status, sentences, [*held, *_blockers(scene)])
 
     def _tables_held(self, job: Job) -> Iterator[Blocker]:
@@ -102,6 +108,7 @@ class _Scene(NamedTuple):
     now: int
     workers: Mapping[str, Worker]
     silences: Mapping[str, int] | None
+    gone: Proof
 
 
 def _blockers(scene: _Scene) -> Iterator[Blocker]:
@@ -180,14 +187,17 @@ def _without_worker(scene: _Scene) -> Iterator[Blocker]:
         for worker in scene.reader.select(WORKERS.table, [Filter("status", "=", "running")], order=("-worker_id",))
         if (not worker.queues or job.queue in worker.queues) and (not worker.kinds or job.kind in worker.kinds)
     ]
-    alive = [worker for worker in able if scene.silences.get(worker.worker_id, worker.lease_us) < worker.lease_us]
+    gone = [worker.worker_id for worker in able if scene.gone(worker) is not None]
+    heard = [worker for worker in able if scene.silences.get(worker.worker_id, worker.lease_us) < worker.lease_us]
+    alive = [worker for worker in heard if worker.worker_id not in gone]
     if not alive:
-        silent = [worker.worker_id for worker in able]
+        silent = [worker.worker_id for worker in able if worker.worker_id not in gone]
         known = f"; {count(len(silent), 'worker')} that would take it said nothing for too long" if silent else ""
+        known += f"; {count(len(gone), 'worker')} that would have taken it went without a word" if gone else ""
         yield Blocker(
             "no_worker",
             f"no worker lives that takes {job.kind} from the queue {job.queue}{known}; `eventlog jobs work` starts one",
-            {"queue": job.queue, "kind": job.kind, "silent": silent[:NAMED]},
+            {"queue": job.queue, "kind": job.kind, "silent": silent[:NAMED], "gone": gone[:NAMED]},
         )
         return
     names = {worker.worker_id for worker in alive}
@@ -243,8 +253,15 @@ def _running(scene: _Scene) -> Iterator[Blocker]:
 def _silent(scene: _Scene) -> Iterator[Blocker]:
     if scene.silences is None:
         return
-    job, silence = scene.job, _silence(scene)
-    lease = lease_of(job, scene.workers.get(job.worker_id or ""))
+    job, silence, worker = scene.job, _silence(scene), scene.workers.get(scene.job.worker_id or "")
+    if worker is not None and worker.status == "running" and (evidence := scene.gone(worker)) is not None:
+        yield Blocker(
+            "gone",
+            f"its worker is gone ({evidence}): `eventlog jobs recover` takes the job back, and any other worker does",
+            {"worker_id": job.worker_id, "evidence": evidence},
+        )
+        return
+    lease = lease_of(job, worker)
     if silence is not None and silence <= lease:
         return
     heard = "of its worker nothing is known"

@@ -38,7 +38,7 @@ from eventlog.log import Events, Tx
 from eventlog.projection.manager import Projections
 from eventlog.repositories.base import Repository
 from eventlog.repositories.job_check import Problem, check_jobs
-from eventlog.repositories.job_explain import JobExplainer, JobExplanation
+from eventlog.repositories.job_explain import JobExplainer, JobExplanation, Proof
 from eventlog.repositories.job_rules import (
     DEFAULT_POLICY,
     ENDED,
@@ -172,6 +172,8 @@ class _Desk:
 
 class JobsRepository(Repository):
     """Commands and queries for jobs."""
+
+    gone: Proof | None = None
 
     # enqueueing
 
@@ -659,7 +661,9 @@ class JobsRepository(Repository):
 
     def explain(self, job_id: str) -> JobExplanation:
         """How a job came to be in the state it is in, sentence by sentence, and what it waits for. Raises NotFound."""
-        return JobExplainer(self._source, self._projections).explain(_checked(job_id))
+        explainer = JobExplainer(self._source, self._projections)
+        explainer.gone = self.gone
+        return explainer.explain(_checked(job_id))
 
     def processing(self) -> builtins.list[Job]:
         """Every job whose attempt is under way, the oldest attempt first."""

@@ -114,7 +114,9 @@ class QueuesRepository(Repository):
     """Queues need not be made: they are there when a job is."""
 
     def pause(self, queue: str, by: str = "api", reason: str = "") -> QueueState:
-        """Begin no job of a queue any more; what runs goes on."""
+        """Begin no job of a queue any more; what runs goes on. Paused again without a reason, it keeps its own."""
+        if not reason and isinstance(queue, str) and (row := self.find(queue)) is not None:
+            reason = row.pause_reason or ""
         return self._tell(queue, QueuePaused(by=by, reason=reason))
 
     def resume(self, queue: str, by: str = "api") -> QueueState:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eventlog.recorder.track import RecordedRuns
     from eventlog.repositories.jobs import JobsRepository
     from eventlog.repositories.schedules import SchedulesRepository
-    from eventlog.repositories.workers import WorkersRepository
+    from eventlog.repositories.workers import QueuesRepository, WorkersRepository
     from eventlog.store.base import Reader, Record, Store
     from eventlog.worker.handlers import JobFunction
     from projections.jobs import Job
@@ -34,6 +34,10 @@ class WorkerLog(Protocol):
     @property
     def workers(self) -> WorkersRepository:
         """Workers."""
+
+    @property
+    def queues(self) -> QueuesRepository:
+        """Queues."""
 
     @property
     def schedules(self) -> SchedulesRepository:

@@ -180,12 +180,7 @@ class RecoveryManager:
             return self._said_lost(worker)
         if worker.status == "stopped":
             return "process_gone", f"worker {worker.worker_id} stopped and did not hand the job back"
-        if (path := _lock_of(worker)) is not None and is_unlocked(path):
-            return "lock_released", f"{path} is not locked any more"
-        evidence = is_gone(worker)
-        if evidence is None:
-            return None
-        return ("process_gone" if worker.boot_id == process_facts()["boot_id"] else "other_boot"), evidence
+        return proof(worker)
 
     def _said_lost(self, worker: Worker) -> tuple[Rung, str]:
         """Somebody found it lost and did not get to all of its jobs."""
@@ -224,6 +219,16 @@ class RecoveryManager:
 
     longest_gap_s: float = 30.0
     """A pause between two sweeps that is longer than this is sleep. Meaningful only where sweeps are regular."""
+
+
+def proof(worker: Worker) -> tuple[Rung, str] | None:
+    """What proves, on this machine, that a worker that is said to run is gone; None: nothing does."""
+    if (path := _lock_of(worker)) is not None and is_unlocked(path):
+        return "lock_released", f"{path} is not locked any more"
+    evidence = is_gone(worker)
+    if evidence is None:
+        return None
+    return ("process_gone" if worker.boot_id == process_facts()["boot_id"] else "other_boot"), evidence
 
 
 def result_of(taken: Iterable[Job]) -> RecoveryResult:

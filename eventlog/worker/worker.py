@@ -34,6 +34,7 @@ from eventlog.worker.ending import told
 from eventlog.worker.handlers import SHELL, JobFunction, by_kind, functions_of
 from eventlog.worker.heart import Heart
 from eventlog.worker.inline import run_here
+from eventlog.worker.left import left
 from eventlog.worker.outcome import Crashed, Failed, Outcome, Snoozed, Stopped, Succeeded
 from eventlog.worker.registration import Registration
 from eventlog.worker.retention import Retention
@@ -210,6 +211,7 @@ class Worker:
                 self._pause_s = FIRST_PAUSE_S
                 continue
             if until_empty and idle == self._concurrency and not self._active and self._is_drained():
+                self._tell_left()
                 return
             self._wake.wait(self._pause_s * random.uniform(0.8, 1.0))  # noqa: S311 (no secret)
             if self._wake.is_set():
@@ -273,6 +275,11 @@ class Worker:
             for (status, name, kind), number in counts.items()
             if status == "processing" and kind in self._kinds and (self._queues is None or name in self._queues)
         )
+
+    def _tell_left(self) -> None:
+        with contextlib.suppress(EventLogError):  # nothing depends on it
+            for sentence in left(self._log, self._queues, self._kinds):
+                self._said(sentence)
 
     def _watch(self) -> None:
         """Threads that were told to end and did not are left behind; others take their place."""

@@ -105,6 +105,8 @@ def test_a_paused_queue_is_named_with_who_and_why_and_where(log: Log) -> None:
     assert (one.kind, one.facts["by"], one.facts["reason"]) == ("paused", "bob", "disk full")
     assert one.facts["position"] == log.head().position
     assert f"paused by bob at event {log.head().position}: disk full" in one.text
+    log.queues.pause("post", "eve")
+    assert blocker(log, job_id, "paused").facts["reason"] == "disk full"
     log.queues.pause("other", "eve")
     with log.as_of(before) as past:
         assert past.jobs.explain(job_id).blockers == []

@@ -15,6 +15,8 @@ from freezegun import freeze_time
 
 import eventlog
 from eventlog.app import Log
+from eventlog.cli.jobs import error, state_of
+from eventlog.cli.view import View
 from eventlog.events.jobs import JobCrashed
 from eventlog.events.workers import WorkerLost, WorkerStarted
 from eventlog.ids import uuid7
@@ -24,6 +26,7 @@ from eventlog.worker import RecoveryManager, RecoveryResult
 from eventlog.worker import recovery as recovery_module
 from tests import postgres
 from tests.helpers import eventually, in_threads
+from tests.integration.test_cli_commands import Cli
 from tests.jobs.worker_support import PATHS, process, types_of, until_status, working
 
 OpenLog = Callable[..., Log]
@@ -360,6 +363,34 @@ def test_another_worker_of_the_machine_notices_a_killed_one_at_once(tmp_path: Pa
         with working(log):
             assert until_status(log, job_id, "completed").attempt == 2
         assert not list((tmp_path / "workers").iterdir())
+
+
+def test_what_proves_a_worker_gone_is_told_before_anybody_acts_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with eventlog.open(path) as log, process(str(path), folder=tmp_path) as victim:
+        job_id = log.jobs.enqueue("touch", {"path": str(tmp_path / "began"), "seconds": 30}).job_id
+        eventually((tmp_path / "began").exists, 20)
+        waiting = log.jobs.enqueue("touch", {"path": "x"}).job_id
+        assert [one.kind for one in log.jobs.explain(waiting).blockers] == ["workers_busy"]
+        assert Cli(path).json("jobs", "workers")[0]["gone"] is None
+        victim.kill()
+        (one,) = [one for one in log.jobs.explain(job_id).blockers if one.kind == "gone"]
+        assert "is not locked any more" in one.text
+        (none,) = log.jobs.explain(waiting).blockers
+        assert (none.kind, none.facts["gone"], none.facts["silent"]) == ("no_worker", [one.facts["worker_id"]], [])
+        (row,) = Cli(path).json("jobs", "workers")
+        assert (row["status"], row["gone"]) == ("running", one.facts["evidence"])
+        assert Cli(path)("jobs", "workers").stdout.splitlines()[1].split()[1] == "gone"
+
+
+def test_what_was_handed_back_is_not_told_with_the_crash_before(log: Log) -> None:
+    (job_id,) = claimed(log, log.workers.start(WorkerStarted(**HERE)))
+    log.jobs.crash([(job_id, log.jobs.get(job_id).token or 0)], "process_gone", "pid 1 is gone")
+    assert state_of(log.jobs.get(job_id), View()) == "process_gone: pid 1 is gone"
+    (job,) = log.jobs.claim(log.workers.start(WorkerStarted(**HERE)))
+    log.jobs.release(job_id, job.token or 0)
+    given_back = log.jobs.get(job_id)
+    assert (state_of(given_back, View()), error(given_back)) == ("handed back", "")
 
 
 def test_a_worker_takes_what_a_crash_left_before_it_begins(tmp_path: Path) -> None:

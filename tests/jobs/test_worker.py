@@ -12,6 +12,7 @@ import pytest
 
 import eventlog
 from eventlog.app import Log
+from eventlog.clock import now_us
 from eventlog.errors import Conflict, InvalidInput
 from eventlog.worker import JobContext, Worker, job
 from eventlog.worker.handlers import load
@@ -432,6 +433,25 @@ def test_until_empty_waits_for_what_others_process(log: Log) -> None:
     log.jobs.release(claimed, log.jobs.get(claimed).token or 0)
     drained.join(40)
     assert seen == [1]
+
+
+def test_until_empty_tells_what_stays_in_the_queues_and_why(log: Log) -> None:
+    told: list[str] = []
+    for queue in ("held", "held", "full", "later", "foreign"):
+        later = now_us() + 3_600_000_000 if queue == "later" else None
+        log.jobs.enqueue("wings" if queue == "foreign" else "add", {"a": 1}, queue=queue, run_at=later)
+    log.queues.pause("held", "ada", "disk full")
+    log.queues.limit("full", 0)
+    assert drain(log, tell=told.append) == 0
+    assert told[1:-1] == [
+        "1 job left in the queue foreign: nothing here does wings",
+        "1 job left in the queue full: the limit is 0; `eventlog jobs limit full none` lifts it",
+        "2 jobs left in the queue held: paused by ada (disk full); `eventlog jobs resume held` lets it go on",
+        "1 job left in the queue later: not to run yet",
+    ]
+    told.clear()
+    drain(log, tell=told.append, queues=["nosuch", "later"])
+    assert told[1:-1] == ["there is no queue nosuch: no job is in it", "1 job left in the queue later: not to run yet"]
 
 
 # making handlers
