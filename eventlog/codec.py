@@ -15,9 +15,11 @@ import msgspec
 from eventlog.allowed import with_allowed
 from eventlog.errors import DecodeError, EventTooLarge, InvalidEvent
 from eventlog.events import EVENTS, Event, UnknownEvent, event_type
+from eventlog.integers import beyond_64_bits, test_of
 
 MAX_EVENT_BYTES = 1 << 20
 MAX_TYPE_LENGTH = 200
+_SHIPPED = frozenset(EVENTS)
 
 to_json = msgspec.json.Encoder().encode
 from_json = msgspec.json.Decoder().decode
@@ -44,6 +46,8 @@ class _Kind(NamedTuple):
     tag_bytes: bytes
     schema: int
     decode: Callable[[bytes | str], Event]
+    own: bool
+    """Not a shipped class: those bound their integers themselves."""
 
 
 class Codec:
@@ -69,7 +73,8 @@ class Codec:
         if known is not None and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
             raise InvalidEvent(f"the tag {tag!r} belongs to {known.cls.__qualname__}, not to {cls.__qualname__}")
         _check_tag(tag)
-        kind = _Kind(cls, tag, tag.encode(), cls.schema_version, msgspec.json.Decoder(cls).decode)
+        decode = msgspec.json.Decoder(cls).decode
+        kind = _Kind(cls, tag, tag.encode(), cls.schema_version, decode, cls not in _SHIPPED)
         self._by_class[cls] = kind
         self._by_tag[tag] = kind
         self.current[tag] = (kind.schema, kind.decode)
@@ -93,7 +98,7 @@ class Codec:
                 raise InvalidEvent(f"an event is a subclass of eventlog.Event, not {type(event).__name__}")
             self.learn(type(event))
             kind = self._by_class[type(event)]
-        _, tag, tag_bytes, schema, decode = kind
+        cls, tag, tag_bytes, schema, decode, own = kind
         try:
             data = to_json(event)
             decoded = decode(data)
@@ -101,6 +106,8 @@ class Codec:
             raise _refusal(tag, event, error) from error
         if b"null" in data and (path := find_non_finite(event)):
             raise InvalidEvent(f"{tag}: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
+        if own and (too_big := test_of(cls)) and too_big(decoded):
+            raise _beyond(tag, decoded)
         if len(data) > MAX_EVENT_BYTES:
             raise _too_large(tag, len(data))
         return tag, tag_bytes, schema, data, decoded
@@ -118,7 +125,15 @@ class Codec:
         return self.encode_raw(event.tag, event.schema, data)
 
     def encode_raw(self, tag: str, schema: int, data: bytes) -> Encoded:
-        """JSON bytes from outside, kept byte for byte. Where the tag is known they must decode."""
+        """JSON bytes from outside, kept byte for byte. Where the tag is known they must decode, within 64 bits."""
+        encoded = self._kept(tag, schema, data)
+        event = encoded[4]
+        kind = self._by_class.get(type(event))
+        if kind is not None and kind.own and (too_big := test_of(kind.cls)) and too_big(event):
+            raise _beyond(tag, event)
+        return encoded
+
+    def _kept(self, tag: str, schema: int, data: bytes) -> Encoded:
         _check_tag(tag)
         if len(data) > MAX_EVENT_BYTES:
             raise _too_large(tag, len(data))
@@ -130,14 +145,17 @@ class Codec:
         return tag, tag.encode(), schema, data, event
 
     def check(self, tag: str, schema: int, text: str) -> Event | UnknownEvent:
-        """As `encode_raw`, for text: only the event, and fast where there is nothing to say against it."""
+        """The event of another log's record, as `encode_raw` takes it; integers of any size, as old records have them.
+
+        Fast where there is nothing to say against it.
+        """
         kind = self.current.get(tag)
         if kind is not None and kind[0] == schema and len(text) <= MAX_EVENT_BYTES // 4:
             try:
                 return kind[1](text)
             except (msgspec.DecodeError, ValueError, RecursionError):
                 pass  # told below
-        return self.encode_raw(tag, schema, text.encode())[4]
+        return self._kept(tag, schema, text.encode())[4]
 
     def decode(self, tag: str, schema: int, data: str | bytes) -> Event | UnknownEvent:
         """The event of a stored record; UnknownEvent where the tag, or its schema, is not known here."""
@@ -189,6 +207,11 @@ def _too_large(tag: str, size: int) -> EventTooLarge:
         size_bytes=size,
         limit_bytes=MAX_EVENT_BYTES,
     )
+
+
+def _beyond(tag: str, event: object) -> InvalidEvent:
+    path = _find(event, beyond_64_bits) or "$"
+    return InvalidEvent(f"{tag}: an integer beyond 64 bits at `{path}`", path=path)
 
 
 def _refusal(tag: str, value: object, error: Exception) -> InvalidEvent:

@@ -155,3 +155,56 @@ def test_an_upcaster_runs_only_for_older_records() -> None:
     assert codec.decode("codec.newer", 3, data) == UnknownEvent(
         tag="codec.newer", data=msgspec.json.decode(data), schema=3
     )
+
+
+class Part(msgspec.Struct):
+    n: int = 0
+    inner: list[Part] = []
+
+
+class Counted(Event, frozen=True, kw_only=True, tag="codec.counted"):
+    n: int | str | None = None
+    by_name: dict[str, int] = {}
+    by_number: dict[int, str] = {}
+    pair: tuple[str, int] = ("", 0)
+    parts: list[Part | None] = []
+    any: Any = None
+
+
+BEYOND = (2**63, -(2**63) - 1, 2**64, 2**70)
+
+
+@pytest.mark.parametrize("number", BEYOND)
+@pytest.mark.parametrize(
+    ("made", "path"),
+    [
+        (lambda n: Counted(n=n), "$.n"),
+        (lambda n: Counted(by_name={"a": n}), "$.by_name.a"),
+        (lambda n: Counted(by_number={n: "a"}), "$.by_number (a key)"),
+        (lambda n: Counted(pair=("a", n)), "$.pair[1]"),
+        (lambda n: Counted(parts=[None, Part(inner=[Part(n=n)])]), "$.parts[1].inner[0].n"),
+    ],
+)
+def test_an_integer_beyond_64_bits_is_refused_where_the_class_has_an_integer(
+    codec: Codec, made: Any, path: str, number: int
+) -> None:
+    event = made(number)
+    with pytest.raises(InvalidEvent, match="beyond 64 bits") as caught:
+        codec.encode(event)
+    assert caught.value.path == path
+    with pytest.raises(InvalidEvent, match="beyond 64 bits"):
+        codec.encode(UnknownEvent(tag="codec.counted", data=msgspec.to_builtins(event, str_keys=True)))
+    for fits in (2**63 - 1, -(2**63)):
+        assert codec.encode(made(fits))[4] == made(fits)
+
+
+@pytest.mark.parametrize("number", BEYOND)
+def test_an_integer_of_any_size_is_kept_where_no_integer_is_asked_for(codec: Codec, number: int) -> None:
+    for event in (Anything(value=number), Counted(any={"n": [number]}), UnknownEvent(tag="a.b", data={"n": number})):
+        assert codec.encode(event)[4] == event
+
+
+def test_a_stored_integer_beyond_64_bits_is_read(codec: Codec) -> None:
+    codec.learn(Counted)
+    text = f'{{"type":"codec.counted","n":{2**70}}}'
+    assert codec.decode("codec.counted", 1, text) == Counted(n=2**70) == codec.check("codec.counted", 1, text)
