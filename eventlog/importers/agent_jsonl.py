@@ -78,6 +78,15 @@ class AgentFiles:
         for name in ORDER:
             yield from path.rglob(name)
 
+    def knows(self, path: Path, value: dict[str, Any]) -> bool:
+        """Whether a record says what those of a file of this name say, and is none of Claude Code's or Codex's."""
+        if isinstance(value.get("payload"), dict) or value.keys() >= {"sessionId", "type"}:
+            return False
+        fields = Fields(value)
+        if path.name == "tools.jsonl":
+            return record_of_tool(fields)[0] is not None
+        return (_summary(fields) if path.name == "summaries.jsonl" else _opened(value)[2]) is not None
+
     def order(self, path: Path) -> tuple[str, int]:
         """The files of a folder one after the other, as they are to be read."""
         return str(path.parent), ORDER.get(path.name, 1)

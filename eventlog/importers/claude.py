@@ -63,6 +63,7 @@ _TOLD = frozenset((
     "type", "uuid", "parentUuid", "logicalParentUuid", "sessionId", "timestamp", "isSidechain", "isMeta", "agentId",
     "message", "requestId", "toolUseResult", "isCompactSummary", "userType", "costUSD", "compactMetadata", *_CONTEXT,
 ))  # fmt: skip
+_IDS = frozenset(("sessionId", "uuid", "leafUuid", "messageId", "agentId"))
 _TOLD_OF_MESSAGE = frozenset(("role", "content", "model", "usage", "id", "stop_reason", "type"))
 _FLAT = {
     "inputTokens": "input_tokens",
@@ -83,6 +84,15 @@ class ClaudeTranscripts:
     def sources(self, path: Path) -> Iterator[Path]:
         """The transcripts in a folder (``~/.claude``, its ``projects``, or one of them)."""
         yield from path.rglob("*.jsonl")
+
+    def knows(self, path: Path, value: dict[str, Any]) -> bool:
+        """Whether a record has the ids that theirs have, or is a message."""
+        if isinstance(value.get("payload"), dict):
+            return False
+        said = isinstance(value.get("message"), dict)
+        return (not _IDS.isdisjoint(value) and ("type" in value or said)) or (
+            said and value.get("type") in ("user", "assistant")
+        )
 
     def begin(self, path: Path, state: Any, intake: Intake) -> ClaudeReader:
         """A reader of one transcript; ``state`` is what `ClaudeReader.state` was at its cursor."""

@@ -50,6 +50,9 @@ _STATUS = {
     "turn_complete": "awaiting_user",
     "turn_aborted": "awaiting_user",
 }
+_META = frozenset(("id", "timestamp", "instructions", "git", "cwd", "originator", "cli_version", "source"))
+"""What the first line of a rollout says where it has no wrapper."""
+_ITEMS = ("message", "reasoning", *items.CALLS, *items.ANSWERS)
 _ENDS = ("exec_command_end", "patch_apply_end", "mcp_tool_call_end", "collab_tool_call", "collab_agent_spawn_end")
 
 
@@ -69,6 +72,18 @@ class CodexRollouts:
                 continue
             self._lineage.add(one)
             yield one
+
+    def knows(self, path: Path, value: dict[str, Any]) -> bool:
+        """Whether a record is a line of a rollout, and not only has a type."""
+        try:
+            kind, payload = opened(value)
+        except ValueError:
+            return False
+        if kind == "session_meta" and payload is value:
+            return value.keys() <= _META
+        if payload is not value or kind == "record_type":
+            return True
+        return kind == "response_item" and value["type"] in _ITEMS and not {"sessionId", "uuid"} & value.keys()
 
     def begin(self, path: Path, state: Any, intake: Intake) -> CodexReader:
         """A reader of one rollout; ``state`` is what `CodexReader.state` was at its cursor."""

@@ -24,7 +24,7 @@ from eventlog.events.agents import MessageAdded
 from eventlog.events.imports import SourceOpened, SourceRestarted
 from eventlog.events.sessions import SessionRewound
 from eventlog.importers import apart
-from eventlog.importers.formats import format_of
+from eventlog.importers.formats import FORMATS, format_of
 from eventlog.importers.intake import Batch, Counts, Cursor, Intake, Native, Status, Wanted, key_of
 from eventlog.importers.pieces import MAX_LINE_BYTES, Piece, pieces
 from eventlog.log import EventLog
@@ -42,6 +42,8 @@ LIVE_S = 10
 """A file that was written to so lately may be in the middle of a line."""
 EDGE = 4096
 SQLITE = b"SQLite format 3\0"
+LOOKED_AT = 20
+"""Records of a file that a format does not know, by which it is told whose it may be."""
 _UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, ArithmeticError)
 """What a reader raises where a record is not as such records are."""
 
@@ -69,6 +71,9 @@ class LineFormat(Protocol):
 
     def sources(self, path: Path) -> Iterable[Path]:
         """Its files below a folder, in any order."""
+
+    def knows(self, path: Path, value: dict[str, Any]) -> bool:
+        """Whether a record looks as if this program wrote it, also one of a type that nobody knows."""
 
     def begin(self, path: Path, state: Any, intake: Intake) -> LineReader:
         """A reader that goes on from a state; None: from the start."""
@@ -428,9 +433,28 @@ class Importing:
                     tail = self._tail() if row.quarantined_records else None
                     if self._is_as_it_was(file, tail):
                         return "unchanged"
+            if not self.offset:
+                self._recognise(form, file)
             reader = form.begin(self.path, state, self.intake)
             self._read(file, reader, mtime, tail, tell)
         return "imported"
+
+    def _recognise(self, form: LineFormat, file: BinaryIO) -> None:
+        """Look for one record of the form: what is kept raw of a file without any would make sessions of nothing."""
+        strange: list[dict[str, Any]] = []
+        for piece in pieces(file, 0, self.size, self.options.max_line_bytes):
+            if piece.value is None:
+                continue
+            if form.knows(self.path, piece.value):
+                return
+            if len(strange) < LOOKED_AT:
+                strange.append(piece.value)
+        if not strange:
+            return
+        others: list[Any] = [format_of(name) for name in FORMATS if name != form.name]
+        fits = [one.name for one in others if hasattr(one, "knows") and any(one.knows(self.path, v) for v in strange)]
+        hint = f"; it looks like a source of `eventlog import {fits[0]}`" if fits else ""
+        raise SourceFailed(f"nothing in it is as {form.name} would have written it{hint}")
 
     def _restart(self, reason: str) -> None:
         for row in self._open_quarantine():

@@ -20,6 +20,7 @@ from tests import postgres
 from tests.fixtures import transcripts
 from tests.importers.planted import left, planted
 from tests.importers.samples import LINES, PLAIN, SAMPLES
+from tests.importers.support import write
 
 every = pytest.mark.parametrize("name", FORMATS)
 FATES = ("understood", "raw", "duplicate", "quarantined")
@@ -97,6 +98,35 @@ def test_imported_twice_it_is_there_once(log: Log, tmp_path: Path, name: str) ->
     assert_adds_up(log, log.import_from(name, copy))
     assert said(log, head.position) == []
     assert log.projections.verify() == []
+
+
+@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("other", LINES)
+def test_of_another_programs_files_nothing_is_appended_and_its_importer_is_named(
+    log: Log, tmp_path: Path, name: str, other: str
+) -> None:
+    files = [one for one in sample(other, tmp_path).rglob("*.jsonl") if name != other]
+    for file in files:
+        report = log.import_from(name, file)
+        assert report.partial and report.sources[0].status == "failed"
+        assert str(report.sources[0].problem).endswith(f"it looks like a source of `eventlog import {other}`")
+    assert log.head().position == 0
+    assert not log.import_from(other, tmp_path / "source").partial
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_file_without_any_record_of_the_form_begins_no_session(log: Log, tmp_path: Path, name: str) -> None:
+    file = write(tmp_path / "notes.jsonl", b'{"type": "page"}\n{"colour": "red"}\n' * 100)
+    with pytest.raises(SystemExit) as ended:
+        main(["--db", str(tmp_path / "log.db"), "import", name, str(file)])
+    assert ended.value.code == 3
+    assert log.import_from(name, file).sources[0].problem == f"nothing in it is as {name} would have written it"
+    assert log.head().position == 0
+    # One is enough, wherever it stands; what is of no known form stays with it.
+    known = next(one for one in sorted(sample(name, tmp_path).rglob("*.jsonl"))).read_bytes().splitlines()[0]
+    write(file, file.read_bytes() + known + b"\n")
+    report = log.import_from(name, file)
+    assert (report.total.understood_records, report.total.raw_records) == (1, 200)
 
 
 @every
