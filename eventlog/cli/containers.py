@@ -127,13 +127,14 @@ def remove(state: State, view: View, container_id: str) -> None:
 @containers.command()
 @click.argument("container_id", metavar="ID")
 @yes_option
+@view_options
 @pass_state
-def delete(state: State, container_id: str, yes: bool) -> None:
+def delete(state: State, view: View, container_id: str, yes: bool) -> None:
     """Take container ID out of the table; its events stay in the log."""
     confirm(f"Delete container {container_id!r}?", yes)
     with state.write() as log:
         log.containers.delete(container_id)
-    View().say(f"container {container_id} deleted")
+    view.done(f"container {container_id} deleted", "deleted", container_id=container_id)
 
 
 def _told(view: View, one: Any) -> None:

@@ -94,13 +94,14 @@ def save_contest(
 @contests.command("delete")
 @click.argument("contest_id", metavar="ID")
 @yes_option
+@view_options
 @pass_state
-def delete_contest(state: State, contest_id: str, yes: bool) -> None:
+def delete_contest(state: State, view: View, contest_id: str, yes: bool) -> None:
     """Take contest ID out of the tables; its problems and executions stay."""
     confirm(f"Delete contest {contest_id!r}?", yes)
     with state.write() as log:
         log.contests.delete(contest_id)
-    View().say(f"contest {contest_id} deleted")
+    view.done(f"contest {contest_id} deleted", "deleted", contest_id=contest_id)
 
 
 @click.group()
@@ -193,13 +194,14 @@ def save_problem(
 @problems.command("delete")
 @click.argument("problem_id", metavar="ID")
 @yes_option
+@view_options
 @pass_state
-def delete_problem(state: State, problem_id: str, yes: bool) -> None:
+def delete_problem(state: State, view: View, problem_id: str, yes: bool) -> None:
     """Take problem ID out of the tables; its executions stay."""
     confirm(f"Delete problem {problem_id!r}?", yes)
     with state.write() as log:
         log.problems.delete(problem_id)
-    View().say(f"problem {problem_id} deleted")
+    view.done(f"problem {problem_id} deleted", "deleted", problem_id=problem_id)
 
 
 def _given(**fields: Any) -> dict[str, Any]:

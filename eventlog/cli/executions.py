@@ -181,13 +181,14 @@ def finish(
 @click.argument("execution_id", metavar="ID")
 @click.option("--reason", metavar="TEXT", help="Why.")
 @yes_option
+@view_options
 @pass_state
-def delete(state: State, execution_id: str, reason: str | None, yes: bool) -> None:
+def delete(state: State, view: View, execution_id: str, reason: str | None, yes: bool) -> None:
     """Take execution ID out of the tables; its events stay in the log."""
     confirm(f"Delete execution {execution_id!r}?", yes)
     with state.write() as log:
         log.executions.delete(execution_id, reason)
-    View().say(f"execution {execution_id} deleted")
+    view.done(f"execution {execution_id} deleted", "deleted", id=execution_id)
 
 
 def _content(path: Path | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -112,10 +113,13 @@ def list_sources(
 @view_options
 @pass_state
 def quarantine(state: State, view: View, as_of: str | None, source_id: str, resolved: bool) -> None:
-    """What could not be read of a source: where it is, how long, and why."""
+    """What could not be read of a source: where it is, how long, and why.
+
+    SOURCE is its id, its path, or `last`: the last one of which something could not be read.
+    """
     with asked(state, as_of, view) as source:
         view.rows(
-            source.imports.quarantined(source_id, resolved=resolved),
+            source.imports.quarantined(_meant(source.imports, source_id), resolved=resolved),
             [
                 Column("offset", lambda row: str(row.offset), right=True),
                 Column("bytes", lambda row: str(row.length_bytes), right=True),
@@ -125,6 +129,19 @@ def quarantine(state: State, view: View, as_of: str | None, source_id: str, reso
             ],
             empty="everything could be read",
         )
+
+
+def _meant(imports: Any, text: str) -> str:
+    """The id of the source meant; what is none is given back, for the repository to refuse."""
+    if text != "last" and imports.find(text) is not None:
+        return text
+    path = str(Path(text).absolute())
+    found = [
+        one
+        for one in imports.list(text=None if text == "last" else Path(text).name)
+        if (one.quarantined_records if text == "last" else one.path in (text, path))
+    ]
+    return max(found, key=lambda one: one.last_at).source_id if found else text
 
 
 def _tell(view: View, report: Any) -> None:

@@ -117,23 +117,41 @@ def list_schedules(state: State, view: View, as_of: str | None) -> None:
 
 @schedule.command()
 @click.argument("name")
+@view_options
 @pass_state
-def remove(state: State, name: str) -> None:
+def remove(state: State, view: View, name: str) -> None:
     """Remove schedule NAME; the jobs that it enqueued stay."""
     with state.write() as log:
         log.schedules.remove(name, by="cli")
-    View().say(f"schedule {name} removed")
+    view.done(f"schedule {name} removed", "removed", schedule=name)
 
 
 @schedule.command()
 @click.argument("name")
-@click.option("--off", is_flag=True, help="Let it fire again.")
+@click.option("--off", is_flag=True, help="Let it fire again, as `resume` does.")
+@view_options
 @pass_state
-def pause(state: State, name: str, off: bool) -> None:
-    """Let schedule NAME not fire until it is resumed, with --off; times that go by meanwhile do not count as missed."""
+def pause(state: State, view: View, name: str, off: bool) -> None:
+    """Let schedule NAME not fire until `resume`; times that go by meanwhile do not count as missed.
+
+    JSON: the schedule as it is then.
+    """
+    _pause(state, view, name, paused=not off)
+
+
+@schedule.command()
+@click.argument("name")
+@view_options
+@pass_state
+def resume(state: State, view: View, name: str) -> None:
+    """Let schedule NAME fire again. JSON: the schedule as it is then."""
+    _pause(state, view, name, paused=False)
+
+
+def _pause(state: State, view: View, name: str, *, paused: bool) -> None:
     with state.write() as log:
-        if off:
-            log.schedules.resume(name, by="cli")
-        else:
-            log.schedules.pause(name, by="cli")
-    View().say(f"schedule {name} {'resumed' if off else 'paused'}")
+        found = (log.schedules.pause if paused else log.schedules.resume)(name, by="cli")
+    if view.is_json:
+        view.item(found)
+    else:
+        view.say(f"schedule {name} {'paused' if paused else 'resumed'}")

@@ -35,6 +35,24 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(f"{self.package}.{module}"), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of the first word; where there is none, it is told what may be meant."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None and not ctx.resilient_parsing:
+            raise click.UsageError(f"No such command '{name}'.{self._meant(ctx, name)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def _meant(self, ctx: click.Context, name: str) -> str:
+        from difflib import get_close_matches
+
+        root = ctx.find_root().command
+        if isinstance(root, LazyGroup) and name in root.table:
+            return f" Did you mean `{ctx.find_root().command_path} {name}`?"
+        found = [f"`{ctx.command_path} {close}`" for close in get_close_matches(name, self.table)]
+        return f" Did you mean {' or '.join(found)}?" if found else ""
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands' names and lines of help, importing none of them."""
         with formatter.section("Commands"):

@@ -12,7 +12,7 @@ from eventlog.cli.lazy import LazyGroup
 from eventlog.cli.options import view_options
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
-from eventlog.cli.times import counted
+from eventlog.cli.times import counted, version_option
 from eventlog.cli.view import Column, View
 
 NAMED = 8
@@ -146,31 +146,30 @@ def _chosen(log: Any, names: tuple[str, ...]) -> list[str] | None:
 
 @click.command()
 @names_argument
+@view_options
 @pass_state
-def rebuild(state: State, names: tuple[str, ...]) -> None:
+def rebuild(state: State, view: View, names: tuple[str, ...]) -> None:
     """Compute tables anew from the first event on (default: all). Readers keep the old ones until the new are complete,
     and writers go on.
     """
     with state.write() as log, bar() as progress:
         log.projections.rebuild(_chosen(log, names), progress=progress)
-        _tell(_touched(log, names), "rebuilt")
+        _tell(view, _touched(log, names), "rebuilt")
 
 
 @click.command()
 @names_argument
 @click.option("--to", "version", metavar="VERSION|TIME", required=True, help="The version to go back to, or a time.")
-@click.option("--utc", is_flag=True, help="A time without an offset is in UTC.")
+@view_options
 @pass_state
-def rollback(state: State, names: tuple[str, ...], version: str, utc: bool) -> None:
+def rollback(state: State, view: View, names: tuple[str, ...], version: str) -> None:
     """Move tables back to a version and hold them there (default: all). The events stay; `resume` goes on."""
-    from eventlog.cli.times import parse_zone, version_option
-
-    to = version_option(version, parse_zone("UTC" if utc else "local"), "--to") or 0
+    to = version_option(version, view.zone, "--to") or 0
     with state.write() as log:
         with bar() as progress:
             log.projections.rollback(to, _chosen(log, names), progress=progress)
-        _tell(_touched(log, names), "rolled back and held")
-    click.echo("`eventlog projections resume` goes on")
+        _tell(view, _touched(log, names), "rolled back and held")
+    view.say("`eventlog projections resume` goes on")
 
 
 @click.command()
@@ -181,13 +180,9 @@ def resume(state: State, view: View, names: tuple[str, ...]) -> None:
     """Let rolled back or failed tables catch up and go on (default: all)."""
     with state.write() as log, bar() as progress:
         log.projections.resume(_chosen(log, names), progress=progress)
-        touched = _touched(log, names)
+        _tell(view, _touched(log, names), "live")
         # Recorders that met the rolled back tables have left their events in the spool.
         waited = log.runs.import_spool().events
-        if view.is_json:
-            view.objects(touched)
-            return
-        _tell(touched, "live")
         if waited:
             view.say(f"in the log now, after waiting in the spool: {counted(waited, 'event')}")
 
@@ -199,15 +194,18 @@ def _touched(log: Any, names: tuple[str, ...]) -> list[Any]:
     return [row for row in log.projections.status() if row.name in touched]
 
 
-def _tell(touched: Iterable[Any], what: str) -> None:
-    """Say what became of them."""
+def _tell(view: View, touched: list[Any], what: str) -> None:
+    """Say what became of them; JSON: how each of them stands, as `status` tells it."""
+    if view.is_json:
+        view.objects(touched)
+        return
     places: dict[str, list[str]] = {}
     for row in touched:
         word = what if row.state in ("live", "pinned") else row.state
         error = f" ({row.error})" if row.error else ""
         places.setdefault(f"{word} at version {row.position}{error}", []).append(row.name)
     for place, found in places.items():
-        View().say(f"{place}: {', '.join(found) if len(found) <= NAMED else counted(len(found), 'table')}")
+        view.say(f"{place}: {', '.join(found) if len(found) <= NAMED else counted(len(found), 'table')}")
 
 
 @click.command()

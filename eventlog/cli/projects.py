@@ -86,13 +86,14 @@ def update(state: State, view: View, project_id: str, path: str | None, no_path:
 @projects.command()
 @click.argument("project_id", metavar="ID")
 @yes_option
+@view_options
 @pass_state
-def delete(state: State, project_id: str, yes: bool) -> None:
+def delete(state: State, view: View, project_id: str, yes: bool) -> None:
     """Take project ID out of the tables. Its runs stay and keep its name; its events stay in the log."""
     confirm(f"Delete project {project_id!r}?", yes)
     with state.write() as log:
         log.projects.delete(project_id)
-    View().say(f"project {project_id} deleted")
+    view.done(f"project {project_id} deleted", "deleted", project_id=project_id)
 
 
 def _told(log: Any, view: View, project_id: str, what: str) -> None:

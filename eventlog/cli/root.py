@@ -55,7 +55,13 @@ def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     ctx.exit()
 
 
-@click.group(cls=RootGroup, package="eventlog.cli", table=COMMANDS, epilog=EPILOG)
+@click.group(
+    cls=RootGroup,
+    package="eventlog.cli",
+    table=COMMANDS,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--db",
     metavar="URL",

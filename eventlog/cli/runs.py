@@ -192,8 +192,9 @@ def update(
 @click.argument("run_ids", metavar="RUN…", type=RUN, nargs=-1, required=True)
 @click.option("--reason", metavar="TEXT", help="Why.")
 @yes_option
+@view_options
 @pass_state
-def delete(state: State, run_ids: tuple[int, ...], reason: str | None, yes: bool) -> None:
+def delete(state: State, view: View, run_ids: tuple[int, ...], reason: str | None, yes: bool) -> None:
     """Take runs out of the tables. Their events stay in the log, and their numbers are not used again."""
     if 0 in run_ids:
         raise click.UsageError("Give the numbers of the runs to delete.")
@@ -202,7 +203,7 @@ def delete(state: State, run_ids: tuple[int, ...], reason: str | None, yes: bool
     with state.write() as log, together(log):
         for number in dict.fromkeys(run_ids):
             log.runs.delete(number, reason=reason)
-    click.echo(f"deleted {names}")
+    view.done(f"deleted {names}", "deleted", run_ids=list(dict.fromkeys(run_ids)))
 
 
 @click.command()

@@ -143,15 +143,16 @@ def restore(state: State, view: View, sessions: tuple[str, ...]) -> None:
 @click.argument("session", metavar="SESSION")
 @click.option("--reason", metavar="TEXT", help="Why.")
 @yes_option
+@view_options
 @pass_state
-def delete(state: State, session: str, reason: str | None, yes: bool) -> None:
+def delete(state: State, view: View, session: str, reason: str | None, yes: bool) -> None:
     """Take SESSION out of the table. What was said in it, and what it cost, stays in the log."""
     with state.write() as log:
         session_id = resolve(log, session)
         log.sessions.get(session_id)
         confirm(f"Delete session {session_id}?", yes)
         log.sessions.delete(session_id, reason)
-    View().say(f"session {session_id} deleted")
+    view.done(f"session {session_id} deleted", "deleted", session_id=session_id)
 
 
 @click.command()

@@ -83,13 +83,14 @@ def set_(state: State, view: View, name: str, value: str, json_value: bool, by: 
 @click.argument("name", metavar="NAME")
 @click.option("--by", metavar="NAME", default="", help="Who wants it so.")
 @yes_option
+@view_options
 @pass_state
-def unset(state: State, name: str, by: str, yes: bool) -> None:
+def unset(state: State, view: View, name: str, by: str, yes: bool) -> None:
     """Take the value of setting NAME away; its history stays."""
     confirm(f"Unset setting {name!r}?", yes)
     with state.write() as log:
         log.settings.unset(name, by=by)
-    View().say(f"setting {name} unset")
+    view.done(f"setting {name} unset", "unset", name=name)
 
 
 @settings.command()

@@ -174,12 +174,14 @@ def stats(state: State, /, view: View, uuid: str, **added: int) -> None:
 @tasks.command()
 @_uuid
 @yes_option
+@view_options
 @pass_state
-def delete(state: State, uuid: str, yes: bool) -> None:
+def delete(state: State, view: View, uuid: str, yes: bool) -> None:
     """Take task UUID out of the table. Its events stay in the log."""
     confirm(f"Delete task {uuid!r}?", yes)
     with state.write() as log:
-        _told(log, View(), uuid, log.tasks.delete(uuid), "deleted")
+        _found(uuid, log.tasks.delete(uuid))
+    view.done(f"task {uuid} deleted", "deleted", uuid=uuid)
 
 
 @tasks.command()
@@ -212,11 +214,15 @@ def _value(name: str, text: str) -> str | int | None:
         raise click.BadParameter(f"{name} is an integer, not {text!r}", param_hint="'COLUMN=VALUE'") from None
 
 
-def _told(log: Any, view: View, uuid: str, done: bool, what: str) -> None:
+def _found(uuid: str, done: bool) -> None:
     if not done:
         from eventlog.repositories.task_values import no_task
 
         raise no_task(uuid)
+
+
+def _told(log: Any, view: View, uuid: str, done: bool, what: str) -> None:
+    _found(uuid, done)
     if view.is_json:
         _item(view, log.tasks.get(uuid))
     else:

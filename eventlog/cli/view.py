@@ -109,6 +109,13 @@ class View(NamedTuple):
         if not self.is_json:
             self.echo(self.text(text))
 
+    def done(self, text: str, done: str, **what: object) -> None:
+        """What was done, as a line for people; JSON: an object with what it was done to, and the word for it."""
+        if self.is_json:
+            self.item({**what, "done": done})
+        else:
+            self.say(text)
+
     def rows(
         self, rows: Iterable[Any], columns: Sequence[Column], empty: str = "", *, limit: int | None = None
     ) -> None:

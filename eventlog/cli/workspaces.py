@@ -87,14 +87,15 @@ def move(state: State, view: View, workspace: str, path: str) -> None:
 @workspaces.command()
 @click.argument("workspace", metavar="WORKSPACE")
 @yes_option
+@view_options
 @pass_state
-def delete(state: State, workspace: str, yes: bool) -> None:
+def delete(state: State, view: View, workspace: str, yes: bool) -> None:
     """Take WORKSPACE out of the table. Its sessions stay; its events stay in the log."""
     with state.write() as log:
         found = find(log, workspace)
         confirm(f"Delete workspace {found.workspace_id} ({found.path})?", yes)
         log.workspaces.delete(found.workspace_id)
-    View().say(f"workspace {found.workspace_id} deleted")
+    view.done(f"workspace {found.workspace_id} deleted", "deleted", workspace_id=found.workspace_id)
 
 
 def find(source: Any, text: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,85 @@ def test_what_wants_none_of_the_newest_events_is_at_the_head_like_the_others(cli
     assert {(one["position"], one["lag"]) for one in cli.json("projections", "status")} == {(2, 0)}
     said = cli("projections", "resume").stdout
     assert said.startswith("live at version 2: ") and len(said.splitlines()) == 1
+
+
+# what was done
+
+
+def test_what_takes_something_away_says_in_json_what_it_was(cli: Cli, tmp_path: Path) -> None:
+    with eventlog.open(cli.db) as log:
+        for number in (1, 2):
+            log.runs.start(f"command {number}")
+        log.projects.add("p")
+        log.sessions.create(session_id="s")
+        log.executions.start("problem", "python", id="e")
+        log.tasks.create(uuid="t", task_source="github", owner="o", repo="r", task_type="issue", task_id="1")
+        workspace = log.workspaces.register(tmp_path).workspace_id
+    cli("contests", "save", "c", "--name", "C")
+    cli("problems", "save", "q", "--name", "Q")
+    cli("containers", "create", "image", "--id", "box")
+    cli("settings", "set", "colour", '"red"')
+    cli("jobs", "schedule", "set", "nightly", "--cron", "0 4 * * *", "--", "true")
+    for words, told in (
+        ("runs delete 2 1 2", {"run_ids": [2, 1]}),
+        ("projects delete p", {"project_id": "p"}),
+        ("sessions delete s", {"session_id": "s"}),
+        ("executions delete e", {"id": "e"}),
+        ("tasks delete t", {"uuid": "t"}),
+        (f"workspaces delete {tmp_path}", {"workspace_id": workspace}),
+        ("contests delete c", {"contest_id": "c"}),
+        ("problems delete q", {"problem_id": "q"}),
+        ("containers delete box", {"container_id": "box"}),
+    ):
+        assert cli.json(*words.split(), "--yes") == told | {"done": "deleted"}
+    assert cli.json("settings", "unset", "colour", "--yes") == {"name": "colour", "done": "unset"}
+    assert cli.json("jobs", "schedule", "remove", "nightly") == {"schedule": "nightly", "done": "removed"}
+
+
+def test_a_schedule_is_paused_and_resumed_like_a_queue(cli: Cli) -> None:
+    cli("jobs", "schedule", "set", "nightly", "--cron", "0 4 * * *", "--", "true")
+    for words, paused in (("pause", True), ("resume", False), ("pause", True), ("pause --off", False)):
+        assert cli.json("jobs", "schedule", *words.split(), "nightly")["paused"] is paused
+    assert cli("jobs", "schedule", "resume", "nightly").stdout == "schedule nightly resumed\n"
+
+
+def test_tables_that_are_moved_tell_where_they_are_in_json(cli: Cli) -> None:
+    with eventlog.open(cli.db) as log:
+        log.append("note-1", notes(2))
+    (held,) = cli.json("projections", "rollback", "projects", "--to", 1)
+    assert (held["name"], held["state"], held["position"]) == ("projects", "pinned", 1)
+    (made,) = cli.json("projections", "rebuild", "projects")
+    assert (made["state"], made["position"]) == ("pinned", 1)
+    assert cli("projections", "rollback", "projects", "--to", "now", "--utc").stdout.endswith("goes on\n")
+
+
+# what is meant
+
+
+def test_a_word_that_is_no_command_is_answered_with_those_like_it(cli: Cli) -> None:
+    assert "No such command 'lst'. Did you mean `cli runs list`?" in cli("runs", "lst", status=2).stderr
+    assert "Did you mean `cli search`?" in cli("sessions", "search", "x", status=2).stderr
+    assert "Did you mean `cli projections`?" in cli("projection", status=2).stderr
+    assert cli("runs", "qqqq", status=2).stderr.endswith("No such command 'qqqq'.\n")
+    assert "No such option: --nope" in cli("runs", "--nope", status=2).stderr
+
+
+@pytest.mark.parametrize("words", ["", "runs", "runs list", "jobs schedule set", "import", "import claude"])
+def test_h_is_help_everywhere(cli: Cli, words: str) -> None:
+    said = cli(*words.split(), "-h").stdout
+    assert said.startswith("Usage: ") and "-h, --help" in said
+
+
+def test_a_source_of_an_import_is_meant_by_its_path_or_as_the_last_bad_one(cli: Cli, tmp_path: Path) -> None:
+    for name in ("bad.jsonl", "good.jsonl"):
+        good = '{"type":"summary","summary":"s","leafUuid":"u"}\n'
+        (tmp_path / name).write_text(("{torn\n" if name == "bad.jsonl" else "") + good)
+        os.utime(tmp_path / name, (1_700_000_000, 1_700_000_000))
+        cli("import", "claude", tmp_path / name, status=3 if name == "bad.jsonl" else 0)
+    (bad,) = cli.json("import", "list", "--text", "bad.jsonl")
+    expected = cli.json("import", "quarantine", bad["source_id"])
+    assert len(expected) == 1
+    assert cli.json("import", "quarantine", tmp_path / "bad.jsonl") == expected
+    assert cli.json("import", "quarantine", "last") == expected
+    assert cli.json("import", "quarantine", tmp_path / "good.jsonl") == []
+    assert "there is no source 'none'" in cli("import", "quarantine", "none", status=1).stderr
