@@ -39,6 +39,11 @@ from eventlog.store.retrying import Pauses
 LOCK_TIMEOUT_S = 15.0
 """How long a writer waits by default: longer than a client that hangs in its transaction can hold the head."""
 _WRITER = "SET statement_timeout = '30s'"
+_LIMIT = """
+SELECT 'SET LOCAL transaction_timeout = ' || quote_literal(current_setting('statement_timeout'))
+WHERE current_setting('transaction_timeout', true) = '0' AND current_setting('statement_timeout') != '0'
+"""
+"""Servers know it since 17."""
 _PATIENT = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0"
 _TAIL_RECORDS = 200
 """Of so many records that others appended the streams are looked at; when there are more, all caches are dropped."""
@@ -237,6 +242,7 @@ class PostgresStore:
             self._pipeline = Pipeline(self._writer)
             if "statement_timeout" not in self.server.options.get("options", ""):
                 self._writer.execute(_WRITER)
+            (self._pipeline.limit,) = self._writer.execute(_LIMIT).fetchone() or (None,)
         return self._writer
 
     def _end_stalled(self) -> None:

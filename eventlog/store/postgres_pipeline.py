@@ -73,6 +73,8 @@ class Pipeline:
         self._sent = 0
         self._fresh: list[tuple[_Key, int]] = []
         """What is being prepared, and which answers say whether it was."""
+        self.limit: str | None = None
+        """Says how long the server waits for the rest of what it began with: no other time-out runs there."""
 
     @property
     def waiting(self) -> int:
@@ -108,6 +110,8 @@ class Pipeline:
 
     def begin(self) -> None:
         """Have the server begin with what waits, while more is told; the rest has to follow soon."""
+        if self.limit is not None:
+            self.tell(self.limit)
         self._send(self.connection.pgconn)
         self.connection.pgconn.flush()
 

@@ -196,6 +196,27 @@ def test_a_process_stopped_in_the_middle_of_a_statement_cannot_hold_the_head_for
     assert_sound(url, ["before", "after"])
 
 
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_process_stopped_between_its_inserts_and_the_commit_is_ended_by_the_server(url: str, limited: bool) -> None:
+    """Nobody waits behind it here, and of the time-outs of statements and of idle transactions neither runs."""
+    settings = (
+        {"statement_timeout": "60s", "transaction_timeout": "700ms"} if limited else {"statement_timeout": "700ms"}
+    )
+    with opened(url) as log, session(url) as watch:
+        if ask(watch, "SELECT current_setting('server_version_num')::int") < 170_000:
+            pytest.skip("the server has no transaction_timeout")
+        log.append("fire-1", Ticked(), key="before")
+        holder = Forked("stall_before_the_commit", with_options(url, **settings))
+        assert holder.stdout is not None
+        backend = int(holder.stdout.readline())
+        stopped(holder.pid)
+        gone(watch, backend)
+        assert log.append("fire-1", Ticked(), key="after").first == 2
+        holder.kill()
+        holder.communicate()
+    assert_sound(url, ["before", "after"])
+
+
 def test_a_dump_that_takes_long_is_not_ended_for_the_head_that_another_holds(url: str) -> None:
     place = with_options(url, statement_timeout="500ms", lock_timeout="300ms")
     with opened(place, patience_s=2) as log, session(url) as watch:

@@ -68,6 +68,18 @@ def stall(url: str, what: str) -> None:
                 time.sleep(60)
 
 
+def stall_before_the_commit(url: str) -> None:
+    """Have the server insert, and stop before it is told to commit: where projections are computed."""
+    log = open_log(url)
+
+    def compute(writer: Any, *_: object) -> None:
+        say(str(writer.connection.info.backend_pid))
+        time.sleep(60)
+
+    log.committer.projector.apply = compute  # type: ignore[union-attr,method-assign]
+    log.append("fire-stalled", [Ticked() for _ in range(8)])
+
+
 def child_that_ends(url: str, how: str) -> None:
     """A child, forked in the midst of everything, that ends by itself; its parent goes on and closes."""
     log = open_log(url)
