@@ -92,10 +92,10 @@ def event_of(log: Log, tag: str, data: Raw | UnsetType, schema: int | None = Non
     """An event by its tag and JSON, in the schema that is given or the newest known. Raises InvalidEvent."""
     given = b"{}" if isinstance(data, UnsetType) else bytes(data)
     known = log.codec.current.get(tag)
-    if known is None or known[0] == 1 or schema is not None:
-        # Kept as it was given, even fields that a newer program added; a known tag is checked when it is encoded.
-        return UnknownEvent(tag=tag, data=from_json(given), schema=schema or 1)
     try:
+        if known is None or known[0] == 1 or schema is not None:
+            # Kept as it was given, even fields that a newer program added; a known tag is checked when it is encoded.
+            return UnknownEvent(tag=tag, data=from_json(given), schema=schema or 1)
         return known[1](given)
     except ValueError as error:
         raise InvalidEvent(f"{tag}: {error}", tag=tag) from error

@@ -109,6 +109,16 @@ def test_what_cannot_be_an_append_is_refused(client: Client, wrong: dict[str, An
     assert client.get("/api/head").json == before
 
 
+@pytest.mark.parametrize("tag", ["note.taken", "project.added", "run.started"])
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"9" * 5000, b'"\xff"'])
+def test_data_of_which_no_value_can_be_made_is_refused(client: Client, tag: str, number: bytes) -> None:
+    before = client.get("/api/head").json
+    refused = client.post("/api/events", b'{"stream":"note-1","type":"%s","data":{"x":%s}}' % (tag.encode(), number))
+    assert refused.status == 422, refused
+    assert tag in refused.json["detail"]
+    assert client.get("/api/head").json == before
+
+
 def test_an_event_that_is_too_large_is_refused(client: Client) -> None:
     refused = client.post("/api/events", event(a_stream(), data={"text": "x" * (1 << 20)}))
     assert (refused.status, refused.json["type"]) == (413, "urn:eventlog:EventTooLarge")
