@@ -95,7 +95,9 @@ def append(
     """Append one event of TYPE to STREAM. DATA is its JSON object; - reads it from stdin."""
     import eventlog
 
-    event = eventlog.UnknownEvent(tag=event_type, data=_object(_text(data), "DATA"))
+    event = eventlog.UnknownEvent(
+        tag=event_type, data=_object(sys.stdin.buffer.read() if data == "-" else data, "DATA")
+    )
     with state.write(create=True) as target:
         done = target.append(
             stream,
@@ -116,17 +118,11 @@ def append(
             view.say(f"position {done.last}, version {done.version} of {stream}")
 
 
-def _text(data: str) -> str:
-    if data != "-":
-        return data
-    return sys.stdin.buffer.read().decode()
-
-
-def _object(text: str, name: str) -> dict[str, Any]:
+def _object(text: str | bytes, name: str) -> dict[str, Any]:
     import msgspec
 
     try:
-        value = msgspec.json.decode(text.encode())
+        value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         reason = str(error) or "nested too deeply"
         raise click.BadParameter(f"not JSON: {reason}", param_hint=f"'{name}'") from None

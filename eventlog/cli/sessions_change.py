@@ -78,7 +78,10 @@ def message(
     at: str | None,
 ) -> None:
     """Add a message to SESSION that says TEXT (default, and -: what comes on stdin)."""
-    said = sys.stdin.read().removesuffix("\n") if text == "-" else text
+    try:
+        said = sys.stdin.read().removesuffix("\n") if text == "-" else text
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"not UTF-8: {error}", param_hint="'TEXT'") from None
     options: dict[str, Any] = {} if parent is None else {"parent_id": parent}
     with state.write() as log:
         made = log.sessions.add_message(

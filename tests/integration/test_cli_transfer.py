@@ -226,6 +226,22 @@ def test_no_command_writes_over_a_database_that_somebody_has_in_use(
     assert run(other, "projects", "list", "--jsonl").stdout.count("\n") == 1
 
 
+@pytest.mark.parametrize("data", [b'{"a":"\xff"}', b"\xff\xfe", b"{", b"[1]", b"", b'{"a":1e999}'])
+def test_an_append_of_what_is_no_json_on_stdin_is_a_wrong_use(full: Path, data: bytes) -> None:
+    before = head(full)
+    told = run(full, "log", "append", "a-1", "x.y", "-", status=2, stdin=data)
+    assert "not JSON" in told.stderr or "not a JSON object" in told.stderr
+    assert "'DATA'" in told.stderr
+    assert head(full) == before
+
+
+def test_a_message_on_stdin_that_is_no_text_is_a_wrong_use(full: Path) -> None:
+    run(full, "sessions", "create")
+    told = run(full, "sessions", "message", "last", "-", status=2, stdin=b"\xff")
+    assert "not UTF-8" in told.stderr
+    assert head(full)["position"] == 8
+
+
 def test_a_backup_takes_no_name_that_belongs_to_the_log(tmp_path: Path) -> None:
     with eventlog.open(tmp_path / "log.db") as log:
         log.projects.add("p")
