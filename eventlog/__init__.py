@@ -10,9 +10,11 @@ rebuilt, explained, verified or rolled back to any version.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers know the name: `typing` is imported where `main` handles Ctrl-C
 if TYPE_CHECKING:
+    from typing import Any
+
     from eventlog import errors
     from eventlog.app import Log, open
     from eventlog.codec import Upcaster

@@ -119,6 +119,30 @@ def test_exit_statuses(environment: dict[str, str]) -> None:
     assert "Traceback" not in run(environment, "--debug", "runs", "show", "x", status=2).stderr
 
 
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+"""
+
+
+@pytest.mark.parametrize("module", ["typing", "eventlog.cli.root", "click", "eventlog.cli.runs", "msgspec"])
+@pytest.mark.parametrize("command", [EVENTLOG, [str(Path(sys.executable).with_name("eventlog"))]], ids=["-m", "script"])
+def test_ctrl_c_while_the_program_starts_says_nothing(
+    environment: dict[str, str], tmp_path: Path, command: list[str], module: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED_IMPORT)
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [environment.get("PYTHONPATH")])])
+    environment |= {"PYTHONPATH": paths, "INTERRUPT_AT": module}
+    done = subprocess.run([*command, "runs", "list"], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "")
+
+
 def test_a_reader_that_goes_away_is_no_error(environment: dict[str, str]) -> None:
     with eventlog.open(environment["EVENTLOG_URL"]) as log:
         log.append("x-1", [eventlog.UnknownEvent(tag="x.y", data={"n": n, "text": "x" * 200}) for n in range(3000)])
