@@ -415,6 +415,8 @@ class Intake:
         """What is to be said of the source with the first batch."""
         self.unreadable = 0
         """How many parts could not be read so far."""
+        self.resolved = 0
+        """How many of those that could not be read before are told of no more."""
         self.reason = ""
         """Why not, of the last of them."""
         self.known_bad: dict[tuple[int, str], int] = {}
@@ -458,6 +460,7 @@ class Intake:
 
     def resolve(self, offset: int, outcome: str, length: int) -> None:
         """What was quarantined at an offset could be read now, or is gone."""
+        self.resolved += 1
         self._part.resolved.append(QuarantineResolved(offset=offset, outcome=outcome, length_bytes=length))
 
     def resolve_rest(self) -> None:

@@ -403,9 +403,10 @@ class Importing:
     def report(self) -> Source:
         """What became of it, once its last batch is in the log."""
         counts, problem, status = self.intake.total, self.failure, self.status
-        unreadable = max(counts.quarantined_records, self.intake.unreadable)
-        if status == "unchanged" and self.row is not None:
-            unreadable = self.row.quarantined_records
+        unreadable = self.intake.unreadable
+        if self.row is not None and (self.lines is not None or status == "unchanged"):
+            # What was quarantined before stays so; only of what is read as a whole each time it is met again.
+            unreadable += self.row.quarantined_records - self.intake.resolved
         if problem is None and unreadable:
             problem = f"{_many(unreadable)} could not be read"
         if status == "imported" and self.waiting:
@@ -511,7 +512,10 @@ class Importing:
             self.intake.resolve(tail.offset, "gone", tail.length_bytes)
         at = self.offset
         size, time_us = (at, 0) if self.waiting else (self.size, mtime)
-        self.intake.close_part(Cursor(at, size, time_us, fingerprint(file, at), reader.state))
+        row = self.row
+        as_it_was = row is not None and (at, size, time_us) == (row.offset, row.size_bytes, row.mtime_us)
+        if self.intake.changed or self.intake.opening or not as_it_was:
+            self.intake.close_part(Cursor(at, size, time_us, fingerprint(file, at), reader.state))
 
     def _cut_off(self, piece: Piece, tail: Quarantined | None, mtime: int) -> None:
         if mtime > (time.time() - LIVE_S) * 1_000_000:

@@ -129,6 +129,26 @@ def test_a_file_without_any_record_of_the_form_begins_no_session(log: Log, tmp_p
     assert (report.total.understood_records, report.total.raw_records) == (1, 200)
 
 
+@pytest.mark.parametrize("name", LINES)
+def test_while_the_end_of_a_file_is_waited_for_what_could_not_be_read_before_it_is_told(
+    log: Log, tmp_path: Path, name: str
+) -> None:
+    file = next(one for one in sorted(sample(name, tmp_path).rglob("*.jsonl")))
+    whole = file.read_bytes()
+    write(file, b"no record\n" + whole + b'{"type": "us', age_s=0)
+    first = log.import_from(name, file)
+    head = log.head()
+    again = log.import_from(name, file)
+    for report in (first, again):
+        assert report.partial and report.sources[0].status == "waiting"
+        assert report.sources[0].problem == "1 record could not be read"
+    assert again.total.events == 0 and log.head() == head
+    write(file, file.read_bytes() + b'er"}\n')
+    grown = log.import_from(name, file)
+    assert grown.total.records == 1 and grown.total.quarantined_records == 0
+    assert grown.sources[0].problem == "1 record could not be read"
+
+
 @every
 def test_a_dry_run_says_what_an_import_does(log: Log, tmp_path: Path, name: str) -> None:
     source = sample(name, tmp_path)
