@@ -1,6 +1,7 @@
 """Every snippet of the README and of the pages below runs, in order, one directory and one log a page.
 
-- a ``python`` block is a program of its own; one that begins with ``# name.py`` is also kept under that name;
+- a ``python`` block is a program of its own; one that begins with ``# name.py`` is also kept under that name, and after
+  ``<!-- kept: why -->`` only kept, as by a reader who saves it and types what stands below;
 - a ``console`` block is typed into bash: ``$ `` begins a command, ``> `` continues it, other lines are what it prints
   (``...`` stands for anything; no lines: not compared). A command may fail only where ``$ echo $?`` follows;
 - a block after ``<!-- from: FILE -->`` is not run but stands in that file;
@@ -55,6 +56,7 @@ class Block(NamedTuple):
     language: str
     text: str
     source: str | None
+    kept: bool
 
 
 class Command(NamedTuple):
@@ -72,7 +74,9 @@ def blocks_of(page: str) -> list[Block]:
             continue
         line = text.count("\n", 0, match.start("language")) + 1
         source = re.match(r"<!-- from: (\S+) -->", before)
-        found.append(Block(page, line, match["language"], match["text"], source[1] if source else None))
+        found.append(
+            Block(page, line, match["language"], match["text"], source[1] if source else None, "<!-- kept:" in before)
+        )
     return found
 
 
@@ -95,6 +99,8 @@ def run_python(block: Block, folder: Path, packages: list[Path]) -> None:
     name = re.match(r"# ([\w-]+\.py)\n", block.text)
     path = folder / (name[1] if name else "snippet.py")
     path.write_text(block.text)
+    if block.kept:
+        return
     done = subprocess.run(
         [sys.executable, str(path)],
         cwd=folder,
