@@ -8,6 +8,7 @@ import click
 
 from eventlog.cli.options import as_of_option, asked, confirm, view_options, yes_option
 from eventlog.cli.state import State, pass_state
+from eventlog.cli.times import counted
 from eventlog.cli.view import Column, View
 
 
@@ -22,10 +23,11 @@ def projects() -> None:
 @view_options
 @pass_state
 def list_projects(state: State, view: View, as_of: str | None, limit: int | None) -> None:
-    """List projects."""
+    """List projects. Those that runs name and nobody added are told beside."""
     with asked(state, as_of, view) as source:
+        found = source.projects.list()
         view.rows(
-            source.projects.list(limit=limit),
+            found[:limit],
             [
                 Column("project", lambda project: project.project_id),
                 Column("created", lambda project: view.time(project.created_at)[:19]),
@@ -34,6 +36,14 @@ def list_projects(state: State, view: View, as_of: str | None, limit: int | None
             ],
             empty="no projects",
         )
+        if view.is_json:
+            return
+        added = {project.project_id for project in found}
+        for row in source.statistics.runs(by="project"):
+            if row.bucket and row.bucket not in added:
+                click.echo(
+                    f"{counted(row.runs, 'run')} of a project that was not added: {view.line(row.bucket)}", err=True
+                )
 
 
 @projects.command()
