@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("jobs", metavar="JOB…", nargs=-1)
+@click.argument("jobs", metavar="[JOB]…", nargs=-1)
 @click.option("--reset-failures", is_flag=True, help="Forget its failures and crashes, so that it has all its retries.")
 @click.option("--force", is_flag=True, help="Run also those again that succeeded.")
 @click.option("--all-failed", is_flag=True, help="All jobs that failed.")

@@ -17,7 +17,7 @@ from eventlog.cli.view import Column, View
 
 
 @click.command()
-@click.argument("job", metavar="JOB", default="last")
+@click.argument("job", metavar="[JOB]", default="last")
 @as_of_option
 @view_options
 @pass_state
@@ -103,7 +103,7 @@ def error_of_attempt(attempt: Any) -> str:
 
 
 @click.command()
-@click.argument("job", metavar="JOB", default="last")
+@click.argument("job", metavar="[JOB]", default="last")
 @as_of_option
 @view_options
 @pass_state

@@ -18,7 +18,7 @@ LAST_MESSAGES = 20
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN", type=RUN, default="last")
+@click.argument("run_id", metavar="[RUN]", type=RUN, default="last")
 @as_of_option
 @view_options
 @pass_state

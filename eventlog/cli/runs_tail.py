@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 16
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN", type=RUN, default="last")
+@click.argument("run_id", metavar="[RUN]", type=RUN, default="last")
 @click.option("--lines", "-n", type=click.IntRange(0), default=20, show_default=True, help="So many lines of each.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the run ends.")
 @click.option("--stdout", "only", flag_value="stdout", help="Only what it printed on stdout.")

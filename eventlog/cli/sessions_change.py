@@ -160,7 +160,7 @@ def delete(state: State, view: View, session: str, reason: str | None, yes: bool
 
 @click.command()
 @click.argument("session", metavar="SESSION")
-@click.argument("message", metavar="MESSAGE", required=False)
+@click.argument("message", metavar="[MESSAGE]", required=False)
 @click.option("--start", is_flag=True, help="Go on from the start, after no message.")
 @click.option("--reason", metavar="TEXT", help="Why.")
 @view_options
@@ -176,7 +176,7 @@ def rewind(state: State, view: View, session: str, message: str | None, start: b
 
 @click.command()
 @click.argument("session", metavar="SESSION")
-@click.argument("message", metavar="MESSAGE", required=False)
+@click.argument("message", metavar="[MESSAGE]", required=False)
 @click.option("--id", "session_id", metavar="ID", help="The new session's id. Default: a new one.")
 @click.option("--title", metavar="TEXT", help="The new session's title. Default: that of SESSION.")
 @view_options

@@ -13,7 +13,7 @@ from eventlog.cli.view import View
 
 
 @click.command()
-@click.argument("session", metavar="SESSION", default="last")
+@click.argument("session", metavar="[SESSION]", default="last")
 @click.option(
     "--format",
     "form",

@@ -19,7 +19,7 @@ FIRST_LINES, FIRST_CHARACTERS = 12, 1_500
 
 
 @click.command()
-@click.argument("session", metavar="SESSION", default="last")
+@click.argument("session", metavar="[SESSION]", default="last")
 @click.option("--limit", "-n", type=click.IntRange(1), help="Only this many messages, the last ones.")
 @click.option("--all", "everything", is_flag=True, help="After it the messages beside it: other branches and agents.")
 @click.option("--full", is_flag=True, help="All that tools were called with and answered, and what models thought.")

@@ -151,4 +151,4 @@ class RemoteReader:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise needs_the_log(f"asking it for {name}")
+        raise needs_the_log(f"reading tables without a repository ({name})")

@@ -342,7 +342,7 @@ def _checked(
 ) -> dict[str, tuple[str, ...]]:
     """The columns of the tables that are there; raises SourceFailed where they are not as they should be."""
     if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
-        raise SourceFailed(f"{path} is an event log itself; its events are read with export, and loaded with db load")
+        raise SourceFailed(f"{path} is an event log itself; `eventlog db copy` brings it into another")
     found: dict[str, tuple[str, ...]] = {}
     for table, needed in expected.items():
         kinds = connection.execute(

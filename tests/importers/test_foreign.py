@@ -165,7 +165,7 @@ def test_rows_come_in_order_whatever_is_in_them(tmp_path: Path) -> None:
 def test_an_event_log_is_not_imported(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     with eventlog.open(path) as log:
-        with pytest.raises(SourceFailed, match="is an event log itself"):
+        with pytest.raises(SourceFailed, match="is an event log itself; `eventlog db copy`"):
             open_foreign(path, {"events": ("position",)})
         log.runs.start("still works")
 

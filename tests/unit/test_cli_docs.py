@@ -7,10 +7,13 @@ from pathlib import Path
 import click
 import pytest
 
+import eventlog
 from eventlog.cli.lazy import LazyGroup
 from eventlog.cli.root import cli
+from eventlog.repositories.usage_statistics import TokenStatistics
+from tests.unit.docs_support import ROOT
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
+PAGE = (ROOT / "docs" / "cli.md").read_text()
 SHARED = {"--json", "--jsonl", "--raw", "--jst", "--utc", "--tz", "--as-of", "--yes"}
 
 
@@ -121,3 +124,23 @@ def test_every_read_has_json_and_every_query_as_of() -> None:
         assert {"--json", "--jsonl", "--raw", "--jst", "--utc", "--tz"} <= options(LEAVES[f"eventlog {name}"])
     for name in QUERIES:
         assert "--as-of" in options(LEAVES[f"eventlog {name}"])
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_the_line_of_usage_says_which_arguments_can_be_left_out(name: str) -> None:
+    context = click.Context(LEAVES[name])
+    arguments = [one for one in LEAVES[name].params if isinstance(one, click.Argument) and not one.required]
+    assert [shown for one in arguments if not (shown := one.make_metavar(context)).startswith("[")] == []
+
+
+def test_every_field_of_the_tokens_is_documented() -> None:
+    grouped = {"bucket", "bucket_start", "provider", "workspace_id", "agent"}
+    text = section("eventlog stats tokens")
+    assert [name for name in TokenStatistics.__struct_fields__ if f"`{name}`" not in text and name not in grouped] == []
+
+
+def test_a_lock_of_a_log_is_as_large_as_the_documents_say(tmp_path: Path) -> None:
+    with eventlog.open(tmp_path / "log.db") as log:
+        log.runs.start("x")
+    assert (tmp_path / "log.db.lock").stat().st_size == 16
+    assert "| `log.db.lock` | the writer lock; 16 bytes" in (ROOT / "docs" / "operations.md").read_text()
