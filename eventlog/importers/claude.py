@@ -180,6 +180,7 @@ class ClaudeReader:
         """
         parent = value.get("sessionId") or self._stem
         agent_id = value.get("agentId") if value.get("isSidechain") else None
+        parent = _without_agent(parent) if agent_id else parent
         session = f"{parent}:{agent_id}" if agent_id else str(parent)
         stream = f"session-{session}"
         held = self._contexts.get(session)
@@ -539,4 +540,9 @@ def _duration(details: Any) -> int | None:
 
 def _child(details: Any, session: Any) -> str | None:
     agent = details.get("agentId") if isinstance(details, dict) else None
-    return f"{session}:{agent}" if isinstance(agent, str) and isinstance(session, str) else None
+    return f"{_without_agent(session)}:{agent}" if isinstance(agent, str) and isinstance(session, str) else None
+
+
+def _without_agent(session: Any) -> str:
+    """The session whose workflow started an agent; what the agent writes has ``<session>#agent-<id>``."""
+    return str(session).partition("#agent-")[0] or str(session)

@@ -230,6 +230,21 @@ def test_of_a_call_the_fullest_account_counts_also_when_it_comes_later(log: Log,
     assert log.projections.verify() == []
 
 
+def test_an_agent_of_a_workflow_is_one_session_below_that_of_the_workflow(log: Log, tmp_path: Path) -> None:
+    inner = {"isSidechain": True, "agentId": "ag1", "session": f"{SESSION}#agent-ag1"}
+    asked = answered(2, "ask", parent=1)
+    asked["message"]["content"] = [{"type": "tool_use", "id": "toolu_1", "name": "Agent", "input": {}}]
+    told = said(3, "", parent=2, toolUseResult={"agentId": "ag1"})
+    told["message"]["content"] = [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "done"}]
+    write(tmp_path / f"{SESSION}.jsonl", lines([said(1, "go"), asked, told]))
+    agent = lines([said(4, "look", **inner), answered(5, "seen", parent=4, **inner)])
+    write(tmp_path / SESSION / "subagents" / "workflows" / "wf" / "agent-ag1.jsonl", agent)
+    log.import_from("claude", tmp_path)
+    found = {one.session_id: (one.kind, one.parent_session_id, one.message_count) for one in log.sessions.list()}
+    assert found == {SESSION: ("chat", None, 3), f"{SESSION}:ag1": ("subagent", SESSION, 2)}
+    assert [tool.child_session_id for tool in rows(log, TOOLS)] == [f"{SESSION}:ag1"]
+
+
 @pytest.mark.parametrize("main_first", [True, False])
 def test_a_sidechain_that_replays_a_call_does_not_count(log: Log, tmp_path: Path, main_first: bool) -> None:
     main = answered(1, "a", call="one")
