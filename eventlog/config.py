@@ -19,7 +19,18 @@ import msgspec
 
 from eventlog.errors import InvalidInput
 from eventlog.place import MASK, MEMORY, Place, Remote, Secret
-from eventlog.url import OPTIONS, POOL_FIELDS, Settings, expanded, parse_target, parse_url, secret, server_of, setting
+from eventlog.url import (
+    OPTIONS,
+    POOL_FIELDS,
+    Settings,
+    expanded,
+    is_utf8,
+    parse_target,
+    parse_url,
+    secret,
+    server_of,
+    setting,
+)
 
 Target = str | os.PathLike[str] | None
 
@@ -134,6 +145,8 @@ def _config(said: _Said, environ: Mapping[str, str]) -> Config:
     else:
         path = values.get("path") or str(user_data_folder() / "log.db")
         lines = values["type"] == "jsonl"
+        if not lines and not is_utf8(path):
+            raise InvalidInput(f"SQLite takes no path that is not valid UTF-8: {path!a}")
         place = Place(path=None if path == MEMORY else _real(path), lines=lines, vfs=values.get("vfs", ""))
         shown = {"path": MEMORY if place.path is None else str(place.path)}
         shown |= {"vfs": place.vfs} if place.vfs else {}

@@ -93,8 +93,9 @@ class WrongExpectedVersion(Conflict):
     """The stream is not at the expected version; nothing was written."""
 
     def __init__(self, stream: str, expected: object, actual: int) -> None:
+        wanted = {"no stream": "no events were", "exists": "events were"}.get(str(expected), f"version {expected} was")
         super().__init__(
-            f"wrong expected version {expected} of stream {stream!r}: it is at version {actual}",
+            f"wrong expected version of stream {stream!r}: it is at version {actual}, and {wanted} expected",
             stream=stream,
             expected=expected,
             actual=actual,

@@ -291,7 +291,7 @@ class EventLog:
         encode = self.codec.encode
         if isinstance(events, (Event, UnknownEvent)):
             encoded = [encode(events)]
-        elif isinstance(events, Iterable) and not isinstance(events, (str, bytes, type)):
+        elif isinstance(events, Iterable) and not isinstance(events, (str, bytes, type, Mapping)):
             encoded = [encode(one) for one in events]
         else:
             raise InvalidEvent(f"events are an Event, or a list of them, not {type(events).__name__}")

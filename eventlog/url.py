@@ -152,7 +152,7 @@ def plain_problem(error: msgspec.ValidationError) -> str:
 def _wrong_text(name: str, value: str) -> str | None:
     if "\0" in value:
         return "a NUL character is in it"
-    if name != "path" and not _is_utf8(value):
+    if name != "path" and not is_utf8(value):
         return "it is not valid UTF-8"
     if name in CHOICES and value not in CHOICES[name]:
         return f"it is none of {', '.join(CHOICES[name])}"
@@ -175,7 +175,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {alike[0]}?" if alike else ""
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether a text from outside is one: what was no UTF-8 there has lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

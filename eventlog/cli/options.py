@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from eventlog.cli.state import State
 from eventlog.cli.times import parse_zone, version_option
@@ -49,11 +50,17 @@ def view_options(function: Command) -> Command:
         try:
             zone = parse_zone("JST" if jst else "UTC" if utc else tz or "local")
         except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="'--tz'") from None
+            raise click.BadParameter(str(error), param_hint=_said_where("tz", "--tz", "EVENTLOG_TZ")) from None
         view = View(form="json" if as_json else "jsonl" if as_jsonl else "text", raw=raw, zone=zone)
         return function(*args, view=view, **kwargs)
 
     return wrapped
+
+
+def _said_where(name: str, option: str, variable: str) -> str:
+    """Where the value of an option comes from."""
+    source = click.get_current_context().get_parameter_source(name)
+    return variable if source is ParameterSource.ENVIRONMENT else f"'{option}'"
 
 
 as_of_option = click.option(

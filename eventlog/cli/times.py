@@ -83,5 +83,7 @@ def version_option(value: str | None, zone: tzinfo | None, option: str = "--as-o
     digits = value.strip().removeprefix("v")
     if digits.isascii() and digits.isdigit():
         return int(digits)
-    us = time_option(value, zone, option)
-    return None if us is None else to_datetime(us)
+    try:
+        return to_datetime(parse_time(value, zone))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; a version is a number like 42", param_hint=f"'{option}'") from None

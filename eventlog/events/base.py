@@ -6,6 +6,8 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
+from eventlog.errors import InvalidEvent
+
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """An integer that fits a database column; anything larger is refused when the event is appended."""
 
@@ -36,7 +38,9 @@ class UnknownEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def event_type(cls: type[Event]) -> str:
-    """The tag under which a class's events are stored."""
+    """The tag under which a class's events are stored. Raises InvalidEvent, or TypeError where it has none."""
+    if not (isinstance(cls, type) and issubclass(cls, Event)):
+        raise InvalidEvent(f"a class of events is a subclass of eventlog.Event, not {cls!r}")
     tag = cls.__struct_config__.tag
     if not isinstance(tag, str) or tag == cls.__name__:
         raise TypeError(f'{cls.__qualname__} needs a tag: class {cls.__name__}(Event, tag="subject.verb_past")')

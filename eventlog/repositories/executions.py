@@ -112,7 +112,9 @@ class ExecutionsRepository(EntityRepository[Execution]):
             now = self._must_be(id, held).status
             if now != RUNNING:
                 raise IllegalTransition(
-                    f"execution {id} has ended already ({now}); log.executions.save corrects it", id=id, status=now
+                    f"execution {id} has ended already ({now}); in Python, log.executions.save corrects it",
+                    id=id,
+                    status=now,
                 )
             return [Said(event, finished_at)]
 

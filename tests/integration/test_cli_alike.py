@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import eventlog
+from eventlog.errors import InvalidEvent, InvalidInput
 from eventlog.projection.machine import LAZY_STEP
 from tests.helpers import notes
 from tests.integration.test_cli_commands import Cli
@@ -149,3 +150,32 @@ def test_projects_that_runs_alone_name_are_told_beside_the_others(cli: Cli) -> N
     assert listed.stdout.splitlines()[1].startswith("added ")
     assert listed.stderr == "2 runs of a project that was not added: named\n"
     assert [one["project_id"] for one in cli.json("projects", "list", "-n", 1)] == ["added"]
+
+
+# what is wrong
+
+
+def test_a_version_that_is_none_is_told_as_such_and_not_as_a_time_alone(cli: Cli) -> None:
+    for words in ("projections rollback --to abc", "runs list --as-of -1"):
+        assert "a version is a number like 42" in cli(*words.split(), status=2).stderr
+
+
+def test_a_zone_that_is_none_is_told_with_who_named_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Invalid value for '--tz'" in cli("runs", "list", "--tz", "bogus", status=2).stderr
+    monkeypatch.setenv("EVENTLOG_TZ", "bogus")
+    assert "Invalid value for EVENTLOG_TZ" in cli("runs", "list", status=2).stderr
+
+
+def test_what_is_no_event_and_no_class_of_events_is_told_as_what_it_is(tmp_path: Path) -> None:
+    with eventlog.open(":memory:") as log, pytest.raises(InvalidEvent, match="not dict"):
+        log.append("cart-1", {"sku": "a"})  # type: ignore[arg-type]
+    for wrong in ("x", int):
+        with pytest.raises(InvalidEvent, match="a class of events is a subclass"):
+            eventlog.open(":memory:", events=[wrong])  # type: ignore[list-item]
+
+
+def test_a_path_that_is_no_text_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    name = os.fsdecode(bytes(tmp_path) + b"/x\xff.db")
+    with pytest.raises(InvalidInput, match="not valid UTF-8"):
+        eventlog.open(name)
+    assert list(tmp_path.iterdir()) == []

@@ -62,9 +62,10 @@ def test_facts_are_attributes() -> None:
 
 
 def test_a_message_tells_its_facts() -> None:
-    assert str(WrongExpectedVersion("note-1", "no stream", 5)) == (
-        "wrong expected version no stream of stream 'note-1': it is at version 5"
-    )
+    for expected, told in (("no stream", "no events were"), ("exists", "events were"), (3, "version 3 was")):
+        assert str(WrongExpectedVersion("note-1", expected, 5)) == (
+            f"wrong expected version of stream 'note-1': it is at version 5, and {told} expected"
+        )
     assert "'k'" in str(KeyReused("k", 7)) and "7" in str(KeyReused("k", 7))
 
 
