@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import eventlog
+from tests.helpers import eventually
 
 EVENTLOG = [sys.executable, "-m", "eventlog"]
 HEAVY = {"msgspec", "sqlite3", "rich", "sqlite_utils", "asyncio", "platformdirs", "eventlog.log", "eventlog.app"}
@@ -238,7 +239,7 @@ def test_a_person_is_asked(environment: dict[str, str], answer: bytes, status: i
         asked += os.read(leader, 1000)
     assert b"Delete project 'alpha'?" in asked
     # Python does not notice a signal that comes between its last look and the read: nobody types that fast.
-    time.sleep(0.5)
+    eventually(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S")
     os.write(leader, answer)
     assert process.wait(30) == status
     os.close(leader)

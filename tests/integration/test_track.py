@@ -206,14 +206,16 @@ def test_asynchronous_code(log: Any) -> None:
             assert await asyncio.gather(*(work(n) for n in range(8))) == list(range(8))
             assert current_run() is outer
         assert [one async for one in stream()] == [1]
-        task = asyncio.create_task(forever())
-        await asyncio.sleep(0.2)
+        begun = asyncio.Event()
+        task = asyncio.create_task(forever(begun))
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    async def forever() -> None:
+    async def forever(begun: asyncio.Event) -> None:
         async with log.runs.track("forever"):
+            begun.set()
             await asyncio.sleep(60)
 
     asyncio.run(main())

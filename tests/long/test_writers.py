@@ -70,7 +70,9 @@ def test_a_writer_that_hangs_inside_a_transaction_is_told_as_busy_and_waited_out
         assert told == "LogBusy"
         assert 9.0 <= float(waited) <= 11.0 + (time.monotonic() - began > 20), waited
         other = start("append_and_time", path)
-        time.sleep(1.0)
+        assert other.stdout is not None
+        assert other.stdout.readline() == "begins\n"
+        time.sleep(0.5)  # so that it waits with its longest pauses
     finally:
         killed_at = time.monotonic()
         holder.kill()

@@ -90,12 +90,13 @@ def hold_a_transaction(path: str) -> None:
 
 
 def append_and_time(path: str) -> None:
-    """One append; say how it ended and after how many seconds."""
+    """One append; say when it begins, then how it ended and after how many seconds."""
     from eventlog.errors import StoreError
 
     began = time.monotonic()
     try:
         with open_log(path) as log:
+            say("begins")
             began = time.monotonic()
             log.append("fire-timed", Ticked())
         told = "appended"
