@@ -11,7 +11,7 @@ from eventlog.cli.lazy import LazyGroup
 from eventlog.cli.options import as_of_option, asked, confirm, view_options, yes_option
 from eventlog.cli.pairs import pairs
 from eventlog.cli.state import State, pass_state, together
-from eventlog.cli.times import show_duration, time_option
+from eventlog.cli.times import counted, show_duration, time_option
 from eventlog.cli.view import Column, View
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ RUN = RunNumber()
         "update": ("runs:update", "Correct a run by hand."),
         "delete": ("runs:delete", "Take runs out of the tables; their events stay."),
         "recover": ("runs:recover", "Mark runs as lost whose process is proven gone."),
+        "spool": ("runs_spool:spool", "List what could not be recorded yet, for any log."),
     },
 )
 def runs() -> None:
@@ -213,10 +214,23 @@ def delete(state: State, view: View, run_ids: tuple[int, ...], reason: str | Non
 def recover(state: State, view: View, dry_run: bool) -> None:
     """Mark runs as lost whose process is proven gone: same machine, same boot, and the process ended or is another.
 
-    A run that turns out to live says so by its next event, which supersedes the mark.
+    A run that turns out to live says so by its next event, which supersedes the mark. What waits in spool files for
+    this log is imported first.
     """
+    from eventlog.recorder.spool import waiting
+
     with state.write() as log:
+        imported = None if dry_run else log.runs.import_spool()
         found = log.runs.recover(dry_run=dry_run)
+        left = waiting(log.data_dir)
+    if imported is not None:
+        if imported.events:
+            click.echo(f"in the log now, after waiting in the spool: {counted(imported.events, 'event')}", err=True)
+        for told in imported.told:
+            click.echo(told, err=True)
+    if left:
+        events = counted(sum(one.events for one in left), "event")
+        click.echo(f"{events} still in the spool: `eventlog runs spool` says where, and for which log", err=True)
     if view.is_json:
         view.objects(struct_fields(run) | {"evidence": evidence} for run, evidence in found)
         return

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -63,6 +63,23 @@ class Imported(NamedTuple):
     events: int = 0
     damaged: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A spool file: how many events are in it, since when (µs), and the log that they are for, its password masked.
+
+    ``waiting``: the next recorder of that log, or `eventlog runs recover` there, imports them. ``writing``: its
+    recorder still runs. ``damaged``: it was imported but for some lines, and is kept for somebody to look at.
+    """
+
+    path: str
+    state: Literal["waiting", "writing", "damaged"]
+    events: int
+    since: int
+    target: str
+    log_id: str | None
+    host: str
+    pid: int
 
 
 class Runs(Protocol):
@@ -214,6 +231,37 @@ def import_spool(log: Log, runs: Runs, data_dir: Path | None) -> Imported:
                     total.told + done.told,
                 )
     return total
+
+
+def waiting(data_dir: Path | None) -> list[Waiting]:
+    """Every spool file there is, whichever log it is for, the oldest first."""
+    names = (ENDING, ENDING + DAMAGED)
+    places = [folder for folder in folders(data_dir) if _is_private(folder)]
+    paths = [folder / name for folder in places for name in os.listdir(folder) if name.endswith(names)]
+    found = [one for one in map(_waiting, paths) if one is not None]
+    return sorted(found, key=lambda one: (one.since, one.path))
+
+
+def _waiting(path: Path) -> Waiting | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        header = _header(file.readline())
+        if header is None:
+            return None
+        state: Literal["waiting", "writing", "damaged"] = "damaged" if path.name.endswith(DAMAGED) else "waiting"
+        try:
+            # Only once there is a header: whoever makes a file locks it before, and must not find it locked.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            state = "writing"
+        events = sum(bool(line.strip()) for line in file)
+    return Waiting(
+        path=str(path), state=state, events=events, since=header.at,
+        target=header.target, log_id=header.log_id, host=header.host, pid=header.pid,
+    )  # fmt: skip
 
 
 def _import_file(log: Log, runs: Runs, path: Path) -> Imported:

@@ -91,7 +91,16 @@ def test_everything_has_help(name: str) -> None:
 
 
 READS = {
-    *("runs list", "runs show", "runs compare", "runs tail", "projects list", "projects show", "stats runs"),
+    *(
+        "runs list",
+        "runs show",
+        "runs compare",
+        "runs tail",
+        "runs spool",
+        "projects list",
+        "projects show",
+        "stats runs",
+    ),
     *("log read", "log tail", "log head", "log verify", "log check"),
     *("projections list", "projections status", "projections diff", "projections explain", "projections verify"),
     *("db status", "db check", "config show", "stats jobs"),

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import eventlog
+from eventlog.cli import main
 from eventlog.errors import DiskFull
 from eventlog.events.runs import RunFinished, RunMetricLogged, RunStarted
 from eventlog.recorder import spool
@@ -125,6 +127,35 @@ def test_what_no_log_would_take_does_not_wait(log: Any) -> None:
     sink.spooled = sink.dropped = 0
     assert log.runs.import_spool() == spool.Imported(1, 2)
     assert [(row.command, row.status) for row in log.runs.list()] == [("good", "success")]
+
+
+def test_what_waits_is_listed_for_whichever_log(log: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def cli(*argv: str) -> Any:
+        with pytest.raises(SystemExit) as ended:
+            main(["--db", str(tmp_path / "log.db"), "runs", *argv])
+        assert ended.value.code == 0
+        return capsys.readouterr()
+
+    assert cli("spool").err == "nothing waits in a spool file\n"
+    own = spooled(log)
+    away = Sink(no_log, "http://127.0.0.1:9", None)
+    away.start(RunStarted(command="x"))
+    before = cli("spool", "--jsonl").out
+    told = [msgspec.json.decode(line) for line in before.splitlines()]
+    assert [(one["path"], one["state"], one["events"], one["target"]) for one in told] == [
+        (str(own), "waiting", 5, log.url), (str(away._paths[0]), "writing", 1, "http://127.0.0.1:9")
+    ]  # fmt: skip
+    assert cli("recover", "--dry-run").err.startswith("6 events still in the spool")
+    assert cli("spool", "--jsonl").out == before
+    done = cli("recover").err
+    assert "in the log now, after waiting in the spool: 5 events\n" in done
+    assert "1 event still in the spool: `eventlog runs spool` says where" in done
+    away._close_file()
+    away.spooled = 0
+    path = spooled(log)
+    path.write_bytes(path.read_bytes() + b"garbage\n")
+    assert f"{path}.damaged holds 1 line that cannot be imported" in cli("recover").err
+    assert [one.state for one in spool.waiting(log.data_dir)] == ["waiting", "damaged"]
 
 
 def test_a_living_writer_is_left_alone(log: Any) -> None:
