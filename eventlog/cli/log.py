@@ -26,7 +26,7 @@ from eventlog.cli.view import Column, View
         "verify": ("log_check:verify", "Check the chain of hashes over the whole log."),
         "check": ("log_check:check", "Check that every record still decodes."),
         "export": ("log_transfer:export", "Write records as JSON lines or CloudEvents."),
-        "import": ("log_transfer:import_", "Take in what `export` wrote."),
+        "import": ("log_transfer:import_", "Take in what `log export` wrote."),
     },
 )
 def log() -> None:

@@ -24,7 +24,7 @@ from eventlog.cli.view import View
     type=click.Choice(["jsonl", "cloudevents"]),
     default="jsonl",
     show_default=True,
-    help="JSON lines that `import` takes back, or CloudEvents 1.0, one a line.",
+    help="JSON lines that `log import` takes back, or CloudEvents 1.0, one a line.",
 )
 @click.option("--after", type=click.IntRange(0), default=0, help="Only records above this position.")
 @click.option("--to", type=click.IntRange(0), help="Only records up to this position.")
