@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventlog.cli.sanitise import clean_json
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from eventlog.store.base import Record
+    from eventlog.store.lines import Line
 
 
 def to_json(item: object, indent: bool = False) -> str:
@@ -24,7 +30,7 @@ def json_ready(item: object) -> object:
     if isinstance(item, msgspec.Struct):
         names = item.__struct_fields__
         if "data" in names and "hash" in names:
-            return _record(item)
+            return _record(item)  # type: ignore[arg-type]
         return {name: json_ready(value) for name, value in struct_fields(item).items()}
     if isinstance(item, bytes):
         return item.hex()
@@ -44,14 +50,30 @@ def struct_fields(item: Any) -> dict[str, Any]:
     return {name: getattr(item, name) for name in item.__struct_fields__}
 
 
-def _record(record: Any) -> dict[str, object]:
+def _record(record: Record) -> Line:
+    from eventlog.store.lines import NULL, Line
+
+    return Line(
+        position=record.position,
+        stream=record.stream,
+        version=record.version,
+        type=record.type,
+        schema=record.schema,
+        occurred_at=record.occurred_at,
+        recorded_at=record.recorded_at,
+        key=record.key,
+        actor=record.actor,
+        correlation=record.correlation,
+        causation=record.causation,
+        data=_raw(record.data),
+        metadata=NULL if record.metadata is None else _raw(record.metadata),
+        hash=record.hash.hex(),
+    )
+
+
+def _raw(stored: str) -> Raw:
     import msgspec
 
-    found = {name: value for name, value in struct_fields(record).items() if name != "codec"}
-    for name in ("data", "metadata"):
-        stored = found.get(name)
-        if isinstance(stored, str):
-            broken = any(space in stored for space in "\n\r\t")
-            found[name] = msgspec.Raw((msgspec.json.format(stored, indent=-1) if broken else stored).encode())
-    found["hash"] = bytes(record.hash).hex()
-    return found
+    if "\n" in stored or "\r" in stored or "\t" in stored:
+        stored = msgspec.json.format(stored, indent=-1)
+    return msgspec.Raw(stored.encode())

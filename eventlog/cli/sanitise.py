@@ -26,7 +26,7 @@ UNSAFE_OR_BREAK = re.compile(f"[{_UNSAFE}\\t\\n]")
 
 def clean(text: str) -> str:
     """``text`` with its lines and tabs, control sequences removed and every other control character shown escaped."""
-    if UNSAFE.search(text) is None:
+    if _is_plain(text) or UNSAFE.search(text) is None:
         return text
     text = SEQUENCES.sub("", text.replace("\r\n", "\n")).replace("\r", "\n")
     return UNSAFE.sub(_visible, text)
@@ -34,9 +34,19 @@ def clean(text: str) -> str:
 
 def clean_line(text: str) -> str:
     """``text`` on one line: breaks, tabs and control characters shown escaped, control sequences removed."""
-    if UNSAFE_OR_BREAK.search(text) is None:
+    if is_clean_line(text):
         return text
     return UNSAFE_OR_BREAK.sub(_visible, SEQUENCES.sub("", text))
+
+
+def is_clean_line(text: str) -> bool:
+    """Whether `clean_line` leaves ``text`` as it is. Of texts put together: whether it leaves each of them."""
+    return _is_plain(text) or UNSAFE_OR_BREAK.search(text) is None
+
+
+def _is_plain(text: str) -> bool:
+    # Most texts are, and the expressions take several times as long to find that out.
+    return text.isascii() and text.isprintable()
 
 
 def clean_json(text: str) -> str:
@@ -44,7 +54,7 @@ def clean_json(text: str) -> str:
 
     Outside of strings JSON has none but white space, so every hit is inside a string.
     """
-    return text if UNSAFE.search(text) is None else UNSAFE.sub(_json_escape, text)
+    return text if _is_plain(text) or UNSAFE.search(text) is None else UNSAFE.sub(_json_escape, text)
 
 
 def _visible(match: re.Match[str]) -> str:

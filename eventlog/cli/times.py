@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 
 import click
 
@@ -37,11 +38,19 @@ def show_time(us: int | None, zone: tzinfo | None) -> str:
     """µs as ``2026-11-21 09:30:00.123+09:00``; out of range: the number itself."""
     if us is None:
         return ""
+    seconds, rest = divmod(us, 1_000_000)
     try:
-        shown = to_datetime(us, zone).isoformat(sep=" ", timespec="milliseconds")
+        second, offset = _second(seconds, zone)
     except (ValueError, OverflowError, OSError):
         return f"{us} µs"
-    return shown.replace("+00:00", "Z")
+    return f"{second}.{rest // 1000:03}{offset}"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int, zone: tzinfo | None) -> tuple[str, str]:
+    """A second in a zone, and the offset there. What is in a list happened within few seconds, or in their order."""
+    shown = to_datetime(seconds * 1_000_000, zone).isoformat(sep=" ", timespec="seconds")
+    return shown[:19], shown[19:].replace("+00:00", "Z")
 
 
 def parse_size(text: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import click
 
 from eventlog.cli.as_json import to_json
-from eventlog.cli.sanitise import clean, clean_line
+from eventlog.cli.sanitise import clean, clean_line, is_clean_line
 from eventlog.cli.times import show_duration, show_size, show_time
 
 STYLES = {
@@ -147,15 +147,16 @@ class View(NamedTuple):
 
     def objects(self, rows: Iterable[Any]) -> None:
         """A list as JSON: one array with one object a line, or one object a line."""
+        write = sys.stdout.write  # click's echo flushes each line
         if self.form == "jsonl":
             for row in rows:
-                click.echo(to_json(row))
+                write(to_json(row) + "\n")
             return
         opened = False
         for row in rows:
-            click.echo(("," if opened else "[") + "\n" + to_json(row), nl=False)
+            write(("," if opened else "[") + "\n" + to_json(row))
             opened = True
-        click.echo("\n]" if opened else "[]")
+        write("\n]\n" if opened else "[]\n")
 
     def item(self, item: object, fields: Iterable[tuple[str, str]] = ()) -> None:
         """One thing: its JSON object, or its ``fields`` one a line (those with nothing in them left out)."""
@@ -202,13 +203,18 @@ class View(NamedTuple):
         return table
 
     def _plain_table(self, page: list[Any], columns: Sequence[Column], widths: list[int], heading: bool) -> None:
-        lines = [[self.line(column.text(row)) for column in columns] for row in page]
-        if heading:
-            lines.insert(0, [column.title for column in columns])
-        widths[:] = [max(width, *(cell_width(line[n]) for line in lines)) for n, width in enumerate(widths)]
-        for line in lines:
-            cells = (_pad(cell, width, column.right) for cell, width, column in zip(line, widths, columns, strict=True))
-            self.echo((" " * GAP).join(cells).rstrip())
+        padded = []
+        for n, column in enumerate(columns):
+            texts = [column.text(row) for row in page]
+            whole = "".join(texts)
+            cells = texts if self.raw or is_clean_line(whole) else [clean_line(text) for text in texts]
+            if heading:
+                cells.insert(0, column.title)
+            measure = len if whole.isascii() else cell_width
+            widths[n] = max(widths[n], *map(measure, cells))
+            padded.append([_pad(cell, widths[n] - measure(cell), column.right) for cell in cells])
+        gap = " " * GAP
+        self.echo("\n".join([gap.join(line).rstrip() for line in zip(*padded, strict=True)]))
 
 
 def _roomy(widths: Sequence[int], columns: Sequence[Column], available: int) -> list[int]:
@@ -242,9 +248,8 @@ def _pages(rows: Iterator[Any]) -> Iterator[list[Any]]:
         yield page
 
 
-def _pad(cell: str, width: int, right: bool) -> str:
-    fill = " " * (width - cell_width(cell))
-    return fill + cell if right else cell + fill
+def _pad(cell: str, room: int, right: bool) -> str:
+    return " " * room + cell if right else cell + " " * room
 
 
 def cell_width(text: str) -> int:

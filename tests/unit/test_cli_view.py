@@ -3,8 +3,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from datetime import UTC
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -148,6 +149,31 @@ def test_long_lists_begin_before_they_end(capsys: pytest.CaptureFixture[str], mo
     View().rows(rows(), COLUMNS)  # type: ignore[arg-type]
     assert seen[2] == "name  count\n0         0\n1         0\n"
     assert capsys.readouterr().out == "2         0\n"
+
+
+class Flushed(io.StringIO):
+    """An output that counts how often it is flushed."""
+
+    times = 0
+
+    def flush(self) -> None:
+        self.times += 1
+
+
+@pytest.mark.parametrize("form", ["text", "json", "jsonl"])
+def test_a_list_in_a_pipe_is_flushed_by_the_page_and_not_by_the_line(
+    form: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Flushed()
+    monkeypatch.setattr(sys, "stdout", out)
+    View(form=form).rows([Row(str(number)) for number in range(3 * view.PAGE)], COLUMNS)
+    assert out.getvalue().count("\n") >= 3 * view.PAGE
+    assert out.times <= 3
+
+
+def test_one_hostile_or_wide_cell_of_a_page_leaves_the_others_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    View().rows([Row("a\nb"), Row("日本"), Row("\x1b[31mred"), Row("plain")], COLUMNS)
+    assert capsys.readouterr().out.splitlines()[1:] == ["a\\nb       0", "日本       0", "red        0", "plain      0"]
 
 
 def test_times_are_shown_in_the_zone() -> None:
