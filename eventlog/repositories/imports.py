@@ -6,7 +6,7 @@ import builtins
 
 from eventlog.errors import NotFound
 from eventlog.repositories.base import Repository
-from eventlog.store.base import Filter
+from eventlog.store.base import Filter, check_page
 from projections.imports import ImportSource, Quarantined
 from projections.imports import projections as _projections
 
@@ -42,6 +42,7 @@ class ImportsRepository(Repository):
         self, source_id: str, *, resolved: bool = False, limit: int | None = None, offset: int = 0
     ) -> builtins.list[Quarantined]:
         """What could not be read of a source, by offset; ``resolved``: also what could be later. Raises NotFound."""
+        check_page(limit, offset)
         self.get(source_id)
         table = self._fresh(QUARANTINE)
         with self._source.reader() as reader:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from eventlog.clock import now_us
-from eventlog.codec import Codec
+from eventlog.codec import Codec, from_json, to_json
 from eventlog.errors import Conflict, InvalidInput, KeyReused, NotFound, ProjectionError
 from eventlog.events import Event
 from eventlog.events.jobs import (
@@ -52,7 +52,7 @@ from eventlog.repositories.job_rules import (
     refusal,
     retry,
 )
-from eventlog.store.base import MAX_POSITION, Durability, Filter, Progress, QueryReader, Record, Selection
+from eventlog.store.base import MAX_POSITION, Durability, Filter, Progress, QueryReader, Record, Selection, check_page
 from projections.job_attempts import JobAttempt
 from projections.job_attempts import projections as _attempts
 from projections.jobs import Job, enqueued
@@ -200,7 +200,7 @@ class JobsRepository(Repository):
         if new.key is None and new.unique_key is None:
             at = now_us()
             self._log.append(f"job-{job_id}", event, expect=0, occurred_at=at, durability=durability)
-            return enqueued(job_id, event, at)
+            return enqueued(job_id, replace(event, args=from_json(to_json(event.args))), at)  # as it is stored
 
         def work(desk: _Desk) -> Job:
             first = _enqueue(desk, job_id, new, event, if_exists=if_exists)
@@ -592,6 +592,7 @@ class JobsRepository(Repository):
         with self._source.reader() as reader:
             if len(parts) == 1:
                 return reader.select(table, parts[0], order=("-job_id",), limit=limit, offset=offset)
+            check_page(limit, offset)
             # Each part by an index of its own, which has them in order.
             most = None if limit is None else offset + limit
             found = [job for part in parts for job in reader.select(table, part, order=("-job_id",), limit=most)]

@@ -27,7 +27,7 @@ from eventlog.log import Tx
 from eventlog.repositories.base import Repository
 from eventlog.repositories.price_book import Lane, Period, Price, PriceBook, lane_of, names_of
 from eventlog.repositories.price_files import MAX_NAME, built_in, read_file
-from eventlog.store.base import Filter
+from eventlog.store.base import Filter, check_page
 from projections.llm_calls import CONTEXT_TIERS
 from projections.prices import PriceCatalog
 from projections.prices import projections as _projections
@@ -176,6 +176,7 @@ class PricesRepository(Repository):
         """Every price that can count, by model: those set by hand, those of price lists by time, and the one that comes
         with the program. ``text`` must occur in the model's name.
         """
+        check_page(limit, offset)
         table = self._fresh(PRICES)
         where = [] if text is None else [Filter("model", "text", text)]
         with self._source.reader() as reader:

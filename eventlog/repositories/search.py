@@ -11,7 +11,7 @@ from eventlog.errors import InvalidQuery
 from eventlog.redaction import redact
 from eventlog.repositories.base import Repository
 from eventlog.repositories.snippets import snippet
-from eventlog.store.base import Filter, QueryReader, Record, Selection
+from eventlog.store.base import Filter, QueryReader, Record, Selection, check_page
 from eventlog.store.searching import Search, parse
 from projections.search import SearchDocument, text_of
 from projections.search import projections as _projections
@@ -68,6 +68,7 @@ class SearchRepository(Repository):
         ``name`` is a tool's, ``since`` ≤ occurred_at < ``until`` (µs), ``before`` a position: that of the last hit
         gives the next page. Raises InvalidQuery, which says what is wrong with the query.
         """
+        check_page(limit, offset)
         search = parse(query)
         where = _where(search, kind, role, name, stream, session_id, since, until)
         if before is not None:

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from eventlog.codec import Codec, from_json, to_json
-from eventlog.errors import Corrupt
+from eventlog.errors import Corrupt, InvalidQuery
 from eventlog.events import Event, UnknownEvent
 from eventlog.place import Holder
 from eventlog.store.words import day_terms, facet
@@ -112,6 +112,12 @@ class Filter(NamedTuple):
     column: str
     op: Literal["=", "!=", "<", "<=", ">", ">=", "in", "has", "text", "match"]
     value: Any
+
+
+def check_page(limit: int | None, offset: int) -> None:
+    """Raises InvalidQuery for a page that no rows can be on: SQL takes a limit below 0 for none."""
+    if not isinstance(offset, int) or offset < 0 or not (limit is None or (isinstance(limit, int) and limit >= 0)):
+        raise InvalidQuery(f"a limit and an offset are integers of 0 or more, not {limit!r:.80} and {offset!r:.80}")
 
 
 class Selection(NamedTuple):

@@ -24,6 +24,7 @@ from eventlog.store.base import (
     Sparse,
     Table,
     Values,
+    check_page,
 )
 from eventlog.store.words import facet, terms_between
 
@@ -164,6 +165,8 @@ class SqlReader(ABC):
         offset: int = 0,
     ) -> list[Any]:
         limited = limit is not None or offset != 0
+        if limited:
+            check_page(limit, offset)
         # Putting the words together takes as long as finding a row: what is asked in the same form has the same words.
         form = (type(self), table, tuple(order), limited, tuple(map(_form, where)))
         sql = _selects.get(form)

@@ -334,6 +334,14 @@ def test_a_job_that_nobody_could_run_is_refused_in_a_sentence(log: Log) -> None:
     assert log.head().position == 0
 
 
+@pytest.mark.parametrize("options", [{}, {"key": "k"}])
+def test_arguments_are_given_back_as_they_are_stored(log: Log, options: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"set": {1}, "pair": (1, 2), "bytes": b"x"}
+    job = log.jobs.enqueue("work", given, **options)
+    assert job.args == {"set": [1], "pair": [1, 2], "bytes": "eA=="}
+    assert job == log.jobs.get(job.job_id)
+
+
 def test_whatever_can_be_stored_is_given_back_as_it_was(log: Log) -> None:
     args = {"nul\0": "\x00\x01\x1f", "é": ["💡", 1.5, -0.0, None, True, 2**63, 2**70], "deep": nested(50), "": {"": {}}}
     name = "q\"'%s?;--💡 \u00e9" + "x" * 150

@@ -272,6 +272,28 @@ def test_impossible_numbers_in_a_question_are_an_error_of_the_log_or_find_nothin
     assert log.runs.get(run_id).command == "fine"
 
 
+@pytest.mark.parametrize(
+    "page", [{"limit": -1}, {"offset": -1}, {"limit": -1, "offset": 3}, {"limit": "1"}, {"limit": 1.5}]
+)
+def test_a_page_of_less_than_nothing_is_refused(log: Log, page: dict[str, Any]) -> None:
+    run_id = log.runs.start("fine").run_id
+    log.runs.message(run_id, "hello")
+    for ask in (
+        lambda: log.runs.list(**page),
+        lambda: log.jobs.list(**page),
+        lambda: log.jobs.list(status=["queued", "processing"], **page),
+        lambda: log.prices.list(**page),
+        lambda: log.sessions.list(**page),
+        lambda: log.settings.find_all(**page),
+        lambda: log.search.find("fine", **page),
+    ):
+        with pytest.raises(InvalidInput, match="0 or more"):
+            ask()
+    if "offset" not in page:
+        with pytest.raises(InvalidInput, match="0 or more"):
+            log.runs.messages(run_id, page["limit"])
+
+
 def test_metadata_has_a_limit_too(log: Log) -> None:
     with pytest.raises(InvalidInput):
         log.append("fire-1", Ticked(), metadata={"big": "x" * 20_000_000})
