@@ -119,16 +119,21 @@ def _tell_schema(view: View, status: Any) -> None:
 def check(state: State, view: View) -> None:
     """Check pages, triggers, the chain, and the tables against the events. Exit status 1 when anything is wrong."""
     from eventlog import maintenance
+    from eventlog.cli.projections import left_out
 
     with _openable(state) as log, bar() as progress:
         problems = maintenance.check(log, progress)
+        others: dict[str, str] = {}
         if hasattr(log, "projections"):
             for found in log.projections.verify(progress=progress):
                 key = "/".join(str(part) for part in found.key)
                 problems.append(f"table {found.table}, row {key}: not what the events say")
+            others = log.projections.left_out()
     if view.is_json:
-        view.item({"ok": not problems, "problems": problems})
+        view.item({"ok": not problems, "problems": problems, "not_checked": others})
     else:
+        if others:
+            view.say(f"not checked: {left_out(others)}")
         for problem in problems[:SHOWN]:
             view.say(problem)
         view.say("the database is sound" if not problems else f"{len(problems)} problems")

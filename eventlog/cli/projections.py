@@ -99,24 +99,33 @@ def _number(value: int | None) -> str:
 
 
 def _versions(row: Any) -> str:
-    if row.mode == "unknown here":
+    if _is_of_others(row):
         return str(row.stored_version)
     if row.stored_version in (None, row.version):
         return str(row.version)
     return f"{row.stored_version} → {row.version}"
 
 
+def _is_of_others(row: Any) -> bool:
+    from eventlog.projection.manager import UNKNOWN
+
+    return bool(row.mode == UNKNOWN)
+
+
 def _pinned(rows: Iterable[Any]) -> Iterable[str]:
     places: dict[int, list[str]] = {}
     for row in rows:
-        if row.state == "pinned":
+        if row.state == "pinned" and not _is_of_others(row):
             places.setdefault(row.position, []).append(row.name)
     for position, names in places.items():
         yield f"held at version {position}: {', '.join(names)}; `eventlog projections resume` goes on"
 
 
 def _remarks(row: Any) -> Iterable[str]:
-    if row.state == "failed":
+    if _is_of_others(row):
+        held = f", {row.state} at version {row.position}," if row.state != "live" else ""
+        yield f"{row.name}{held} was made by another program: its package, installed here, lets it be asked and resumed"
+    elif row.state == "failed":
         yield (
             f"{row.name} stopped at position {row.error_position}: {row.error}. "
             f"`eventlog log read --after {row.error_position - 1} --limit 1` shows the event; "
@@ -140,8 +149,19 @@ def _known(names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _chosen(log: Any, names: tuple[str, ...]) -> list[str] | None:
-    _known(names, log.projections.names())
+    known = log.projections.names()
+    for name in names:
+        if name not in known:
+            raise log.projections.unknown(name)
     return list(names) or None
+
+
+def left_out(found: dict[str, str]) -> str:
+    """The tables that a command did not look at, and who made them, as a line."""
+    makers: dict[str, list[str]] = {}
+    for name, why in found.items():
+        makers.setdefault(why, []).append(name)
+    return "; ".join(f"{', '.join(names)} ({why})" for why, names in makers.items())
 
 
 @click.command()
@@ -154,7 +174,7 @@ def rebuild(state: State, view: View, names: tuple[str, ...]) -> None:
     """
     with state.write() as log, bar() as progress:
         log.projections.rebuild(_chosen(log, names), progress=progress)
-        _tell(view, _touched(log, names), "rebuilt")
+        _tell(view, log, names, "rebuilt")
 
 
 @click.command()
@@ -168,7 +188,7 @@ def rollback(state: State, view: View, names: tuple[str, ...], version: str) -> 
     with state.write() as log:
         with bar() as progress:
             log.projections.rollback(to, _chosen(log, names), progress=progress)
-        _tell(view, _touched(log, names), "rolled back and held")
+        _tell(view, log, names, "rolled back and held")
     view.say("`eventlog projections resume` goes on")
 
 
@@ -180,7 +200,7 @@ def resume(state: State, view: View, names: tuple[str, ...]) -> None:
     """Let rolled back or failed tables catch up and go on (default: all)."""
     with state.write() as log, bar() as progress:
         log.projections.resume(_chosen(log, names), progress=progress)
-        _tell(view, _touched(log, names), "live")
+        _tell(view, log, names, "live")
         # Recorders that met the rolled back tables have left their events in the spool.
         waited = log.runs.import_spool().events
         if waited:
@@ -194,8 +214,11 @@ def _touched(log: Any, names: tuple[str, ...]) -> list[Any]:
     return [row for row in log.projections.status() if row.name in touched]
 
 
-def _tell(view: View, touched: list[Any], what: str) -> None:
+def _tell(view: View, log: Any, names: tuple[str, ...], what: str) -> None:
     """Say what became of them; JSON: how each of them stands, as `status` tells it."""
+    touched = _touched(log, names)
+    if not names and (others := left_out(log.projections.left_out())):
+        click.echo(f"left alone: {others}", err=True)
     if view.is_json:
         view.objects(touched)
         return

@@ -11,7 +11,7 @@ import click
 
 from eventlog.cli.options import view_options
 from eventlog.cli.progress import bar
-from eventlog.cli.projections import _chosen, names_argument
+from eventlog.cli.projections import _chosen, left_out, names_argument
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import version_option
 from eventlog.cli.view import Column, View
@@ -142,7 +142,11 @@ def _key(text: str, parts: int) -> tuple[str, ...]:
 def verify(state: State, view: View, names: tuple[str, ...]) -> None:
     """Compute the tables anew in a scratch place and compare every row. Exit status 1 when any differs."""
     with state.read() as log, bar() as progress:
-        found = list(log.projections.verify(_chosen(log, names), progress=progress))
+        chosen = _chosen(log, names)
+        found = list(log.projections.verify(chosen, progress=progress))
+        others = left_out(log.projections.left_out(chosen))
+    if others:
+        click.echo(f"not checked: {others}", err=True)
     view.rows(
         found if view.is_json else found[:SHOWN],
         [

@@ -14,7 +14,16 @@ from eventlog.errors import InvalidQuery, ProjectionFailed, ProjectionPinned
 from eventlog.log import EventLog
 from eventlog.projection.discovery import installed
 from eventlog.projection.kinds import Group, groups_of
-from eventlog.projection.manager import Explanation, Projections, ProjectionStatus, RowDiff, Step, Version, read_version
+from eventlog.projection.manager import (
+    UNKNOWN,
+    Explanation,
+    Projections,
+    ProjectionStatus,
+    RowDiff,
+    Step,
+    Version,
+    read_version,
+)
 from eventlog.projection.rebuild import Difference
 from eventlog.store.base import Progress
 from eventlog.wire import Difference as SentDifference
@@ -51,7 +60,7 @@ class RemoteProjections(Projections):
 
     def names(self) -> list[str]:
         """See `Projections.names`."""
-        return [one.name for one in self.status() if one.mode != "unknown here"]
+        return [one.name for one in self.status() if one.mode != UNKNOWN]
 
     def status(self, *, counted: bool = True) -> list[ProjectionStatus]:
         """See `Projections.status`; the server counts in any case."""

@@ -43,6 +43,9 @@ from eventlog.store.base import Key, Progress, Reader, Record, RecordRow, Select
 REBUILD_LAG = 50_000
 """From this lag on, and more than half the log, a rebuild is cheaper than catching up."""
 Version = int | datetime | str
+UNKNOWN = "unknown here"
+"""The mode of a projection that another program made, and whose code this one has not."""
+_MAKERS = {"stale": "an older program", "newer": "a newer program"}
 
 
 class ProjectionStatus(NamedTuple):
@@ -131,10 +134,38 @@ class Projections:
         for group in self.groups.values():
             if name in group.names:
                 return group
-        others = (
-            f"there are {', '.join(self.names())}" if self.groups else "none are installed, or they are switched off"
-        )
-        raise ProjectionUnknown(f"no projection is called {name!r}; {others}", name=name)
+        raise self.unknown(name)
+
+    def unknown(self, name: str) -> ProjectionUnknown:
+        """The error that tells why nothing can be done with a projection of this name."""
+        if name in self.left_out():
+            return ProjectionUnknown(
+                f"the table {name!r} was made by another program, and its code is not here: install the package that "
+                "has it, or ask in that program",
+                name=name,
+            )
+        names = self.names()
+        others = f"there are {', '.join(names)}" if names else "none are installed, or they are switched off"
+        return ProjectionUnknown(f"no projection is called {name!r}; {others}", name=name)
+
+    def left_out(self, names: Iterable[str] | None = None) -> dict[str, str]:
+        """Why `verify` does not look at tables that are there, by their names: of these projections, or of all.
+
+        ``made by another program`` (its code is not here: commands for all projections leave them alone, too), or
+        ``made by an older program``, or ``by a newer``; with it all that moves together with it.
+        """
+        found = {
+            one.name: f"made by {maker}"
+            for one in self.status(counted=False)
+            if (maker := "another program" if one.mode == UNKNOWN else _MAKERS.get(one.state))
+        }
+        for group in self.groups.values():
+            if why := next((found[name] for name in group.names if name in found), None):
+                found |= {name: why for name in group.names if name not in found}
+        if names is None:
+            return found
+        picked = {name for group in self._pick(names) for name in group.names}
+        return {name: why for name, why in found.items() if name in picked}
 
     def _pick(self, names: Iterable[str] | None) -> list[Group]:
         if names is None:
@@ -150,10 +181,9 @@ class Projections:
             known = [
                 self._status(reader, member, stored.pop(member.name, None), head, counted) for member in self._members()
             ]
-        mode = "unknown here"
         return known + [
             ProjectionStatus(
-                row.name, row.kind, row.state, mode, row.position, head - row.position, 0, row.version, None, None,
+                row.name, row.kind, row.state, UNKNOWN, row.position, head - row.position, 0, row.version, None, None,
                 row.error, row.error_position, row.updated_at,
             )
             for row in stored.values()
@@ -611,7 +641,7 @@ class Projections:
     def verify(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> list[Difference]:
         """Compare live tables with a fresh fold of the log, at their checkpoints; an empty list means equal.
 
-        Projections that are not made yet, or were made by other code, are left out (see `status`).
+        Projections that are not made yet, or were made by other code, are left out (see `left_out`).
         """
         with self._log.reader() as reader:
             stored = checkpoints(reader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eventlog.app import Log
+from eventlog.projection.manager import UNKNOWN
 from eventlog.web import (
     artifacts,
     contests,
@@ -41,7 +42,7 @@ def ready(log: Log) -> Health:
     """The log can be read, and every table is live. Answers 503 where not."""
     log.head()
     status = log.projections.status(counted=False)
-    wrong = [one for one in status if one.state != "live" and one.mode != "unknown here"]
+    wrong = [one for one in status if one.state != "live" and one.mode != UNKNOWN]
     return Health(not wrong, [f"{one.name} is {one.state}" for one in wrong])
 
 

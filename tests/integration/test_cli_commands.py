@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import eventlog
 from eventlog.cli.root import cli
 from projections.projects import Project
 from projections.runs import Run
+from tests.projections import things
 
 DAY_US = 86_400_000_000
 START = 1_795_000_000_000_000
@@ -416,7 +418,7 @@ def test_database(runs: Cli, tmp_path: Path) -> None:
     status = runs.json("db", "status")
     assert status["position"] == runs.json("log", "head")["position"]
     assert "sqlite version" in runs("db", "status").stdout
-    assert runs.json("db", "check") == {"ok": True, "problems": []}
+    assert runs.json("db", "check") == {"ok": True, "problems": [], "not_checked": {}}
     assert set(runs.json("db", "optimize")) == {"before_bytes", "after_bytes"}
     assert runs.json("db", "migrate", "--dry-run")["pending"] == []
     assert runs.json("db", "migrate")["problems"] == []
@@ -454,6 +456,46 @@ def test_backup_and_restore(runs: Cli, tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no database")
     Cli(tmp_path / "never.db")("db", "restore", tmp_path / "text.db", status=1)
     assert not (tmp_path / "never.db").exists()
+
+
+def test_tables_of_another_program_are_told_and_not_passed_for_checked(empty: Cli) -> None:
+    with eventlog.open(empty.db, extra_projections=(things.entity(), things.journal())) as log:
+        things.fill(log, 8)
+    with sqlite3.connect(empty.db) as connection:
+        connection.execute("UPDATE things SET size = 999")
+    connection.close()
+    of_others = "growths, things (made by another program)"
+    assert f"not checked: {of_others}" in empty("projections", "verify").stderr
+    assert "not checked" not in empty("projections", "verify", "runs").stderr
+    assert empty.json("projections", "verify") == []
+    assert f"not checked: {of_others}" in empty("db", "check").stdout
+    found = empty.json("db", "check")
+    assert (found["ok"], sorted(found["not_checked"])) == (True, ["growths", "things"])
+    for words in (("rollback", "--to", 1), ("resume",), ("rebuild",)):
+        assert f"left alone: {of_others}" in empty("projections", *words).stderr
+    assert "left alone" not in empty("projections", "rebuild", "runs").stderr
+
+
+def test_a_table_of_another_program_is_named_as_one_when_it_is_asked(empty: Cli) -> None:
+    with eventlog.open(empty.db, extra_projections=(things.entity(_stops),)) as log:
+        things.fill(log, 8)
+    for words in (
+        *(("projections", "explain", "things", 1), ("projections", "verify", "things"), ("tables", "export", "things")),
+        *(("projections", "rebuild", "things"), ("projections", "resume", "things")),
+        *(("projections", "rollback", "things", "--to", 1), ("projections", "diff", 1, 2, "-p", "things")),
+    ):
+        told = empty(*words, status=1).stderr
+        assert "'things' was made by another program" in told
+        assert "install the package" in told
+    assert "no projection is called 'thing'" in empty("projections", "rebuild", "thing", status=1).stderr
+    told = empty("projections", "status", "things", status=1).stdout
+    assert "things, failed at version 4, was made by another program" in told
+    assert "eventlog projections resume" not in told
+
+
+def _stops(event: Any, record: eventlog.Record) -> None:
+    if record.position == 5:
+        raise ValueError("five")
 
 
 # what is not there

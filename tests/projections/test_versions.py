@@ -8,7 +8,7 @@ import pytest
 
 import eventlog
 from eventlog.app import Log
-from eventlog.errors import EventLogError, ProjectionError
+from eventlog.errors import EventLogError, ProjectionError, ProjectionUnknown
 from tests.conftest import OpenLog
 from tests.helpers import Noted, assert_whole, behind_the_back, notes
 from tests.projections import things
@@ -123,8 +123,22 @@ def test_a_projection_this_program_lacks_is_shown_and_kept(open_log: OpenLog) ->
         unknown = {one.name: one for one in log.projections.status() if one.mode == "unknown here"}
         assert unknown.keys() == {"things", "growths", "colours"}
         assert (unknown["things"].position, unknown["things"].lag) == (8, 4)
+        assert log.projections.left_out() == dict.fromkeys(("things", "growths", "colours"), "made by another program")
+        assert log.projections.left_out("runs") == {}
+        with pytest.raises(ProjectionUnknown, match="'colours' was made by another program"):
+            log.projections.explain("colours", "red")
     log = open_log(extra_projections=things.everything())
     assert status(log, "things").lag == 0
+    assert log.projections.verify() == []
+
+
+def test_what_newer_code_made_is_told_to_be_left_out_with_all_that_moves_with_it(open_log: OpenLog) -> None:
+    with open_log(extra_projections=(things.entity(version=2), things.journal(), things.rollup())) as log:
+        fill(log, 8)
+        assert log.projections.left_out() == {}
+    log = open_log(extra_projections=things.everything())
+    assert log.projections.left_out() == dict.fromkeys(("things", "colours"), "made by a newer program")
+    assert log.projections.left_out(["growths"]) == {}
     assert log.projections.verify() == []
 
 

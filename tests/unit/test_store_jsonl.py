@@ -750,7 +750,7 @@ def test_status_tells_who_writes_and_what_was_set_aside(path: Path) -> None:
 
 def test_check_names_the_damaged_line(path: Path) -> None:
     data = filled(path)
-    assert json.loads(run(path, "db", "check", "--json").stdout) == {"ok": True, "problems": []}
+    assert json.loads(run(path, "db", "check", "--json").stdout) == {"ok": True, "problems": [], "not_checked": {}}
     path.write_bytes(data.replace(b'"number":1', b'"number":7'))
     (problem,) = json.loads(run(path, "db", "check", "--json", status=1).stdout)["problems"]
     assert "line 2: " in problem
