@@ -12,7 +12,7 @@ import click
 from eventlog.cli.options import confirm, output_file, view_options, yes_option
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
-from eventlog.cli.times import show_size
+from eventlog.cli.times import counted, show_size
 from eventlog.cli.view import View
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def check(state: State, view: View) -> None:
             view.say(f"not checked: {left_out(others)}")
         for problem in problems[:SHOWN]:
             view.say(problem)
-        view.say("the database is sound" if not problems else f"{len(problems)} problems")
+        view.say(counted(len(problems), "problem") if problems else "the database is sound")
     if problems:
         sys.exit(1)
 

@@ -10,7 +10,7 @@ import click
 from eventlog.cli.options import as_of_option, asked, view_options
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
-from eventlog.cli.times import show_duration, show_size
+from eventlog.cli.times import counted, show_duration, show_size
 from eventlog.cli.view import Column, View
 from eventlog.importers.formats import FORMATS
 
@@ -163,8 +163,8 @@ def _print(view: View, report: Any) -> None:
     rate = f", {show_size(int(report.size_bytes / seconds))}/s" if changed and seconds > 1 else ""
     would = "would be " if report.dry_run else ""
     view.say(
-        f"{len(changed)} of {len(report.sources)} sources, {show_size(report.size_bytes)} "
-        f"in {show_duration(report.elapsed_us)}{rate}: {total.events} events {would}added"
+        f"{len(changed)} of {counted(len(report.sources), 'source')}, {show_size(report.size_bytes)} "
+        f"in {show_duration(report.elapsed_us)}{rate}: {counted(total.events, 'event')} {would}added"
     )
     parts = [
         ("understood", total.understood_records, total.understood_bytes),
@@ -174,9 +174,9 @@ def _print(view: View, report: Any) -> None:
     ]
     for what, records, size in parts:
         if records:
-            view.say(f"  {records} record{'' if records == 1 else 's'} {what}, {show_size(size)}")
+            view.say(f"  {counted(records, 'record')} {what}, {show_size(size)}")
     if total.secrets:
-        view.say(f"  {total.secrets} secret{'' if total.secrets == 1 else 's'} masked")
+        view.say(f"  {counted(total.secrets, 'secret')} masked")
     strange = [one for one in report.sources if one.counts.raw_records and not one.counts.understood_records]
     if strange and report.importer in FORMATS:
         view.say(f"nothing in {len(strange)} of them is of a form that is known, as {view.line(strange[0].path)}")

@@ -9,6 +9,7 @@ import click
 from eventlog.cli.options import view_options
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
+from eventlog.cli.times import counted
 from eventlog.cli.view import View
 
 SHOWN = 100
@@ -30,6 +31,6 @@ def check(state: State, view: View) -> None:
         view.say(f"position {position}: job {job_id}: {problem}")
     if len(problems) > SHOWN:
         view.say(f"and {len(problems) - SHOWN} more (--json lists all)")
-    view.say(f"{len(problems)} problems" if problems else "every job went as it may")
+    view.say(counted(len(problems), "problem") if problems else "every job went as it may")
     if problems:
         sys.exit(1)

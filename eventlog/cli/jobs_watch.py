@@ -14,7 +14,7 @@ from eventlog.cli.jobs import ENDED, STATUSES, error, progress, short
 from eventlog.cli.jobs_queues import paused
 from eventlog.cli.options import view_options
 from eventlog.cli.state import State, pass_state
-from eventlog.cli.times import show_duration
+from eventlog.cli.times import counted, show_duration
 from eventlog.cli.view import Column, View, is_terminal
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _headline(view: View, seen: Seen, rates: str) -> str:
     parts = [view.time(seen.at)[:19], rates]
     if found is not None:
         rate = "" if found.success_rate is None else f", {found.success_rate:.1%} of the ended completed"
-        parts.append(f"since {view.time(seen.since)[11:16]}: {found.jobs} jobs{rate}")
+        parts.append(f"since {view.time(seen.since)[11:16]}: {counted(found.jobs, 'job')}{rate}")
         parts += [
             f"{name} p95 {show_duration(value)}"
             for name, value in (("wait", found.wait_p95_us), ("run", found.run_p95_us))

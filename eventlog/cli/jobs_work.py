@@ -11,6 +11,7 @@ import click
 from eventlog.cli.as_json import struct_fields
 from eventlog.cli.options import view_options
 from eventlog.cli.state import State, pass_state
+from eventlog.cli.times import counted
 from eventlog.cli.view import Column, View
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def work(
     opened = open_persistent(config, state.db, create=True)
     with opened.log as log:
         if opened.recovered.recovered:
-            _say(f"recovered {opened.recovered.recovered} jobs, {opened.recovered.requeued} of them requeued", quiet)
+            _say(f"recovered {counted(opened.recovered.recovered, 'job')}, requeued {opened.recovered.requeued}", quiet)
         Worker(
             log,
             handlers=functions,

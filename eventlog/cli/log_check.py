@@ -10,6 +10,7 @@ import click
 from eventlog.cli.options import view_options
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
+from eventlog.cli.times import counted
 from eventlog.cli.view import View
 
 EVERY = 10_000
@@ -34,7 +35,7 @@ def verify(state: State, view: View) -> None:
     if view.is_json:
         view.item(found)
     elif report.ok:
-        view.say(f"the chain holds: {report.checked} records, head {report.head.hash.hex()}")
+        view.say(f"the chain holds: {counted(report.checked, 'record')}, head {report.head.hash.hex()}")
     else:
         view.say(f"the chain is broken at position {report.bad_position}: {report.problem}")
     if not report.ok:
@@ -87,4 +88,4 @@ def _tell(view: View, checked: int, unknown: dict[str, int], problems: list[dict
         view.say(f"and {len(problems) - SHOWN} more (--json lists all)")
     for name, count in sorted(unknown.items()):
         view.say(f"{count} of type {name}, which this program does not know: kept as they are")
-    view.say(f"{checked} records, {'all decode' if not problems else f'{len(problems)} problems'}")
+    view.say(f"{counted(checked, 'record')}, {counted(len(problems), 'problem') if problems else 'all decode'}")

@@ -13,6 +13,7 @@ from eventlog.cli.log import selection
 from eventlog.cli.options import capped, output_file, view_options, yes_option
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
+from eventlog.cli.times import counted
 from eventlog.cli.view import View
 
 
@@ -63,7 +64,7 @@ def export(
             return
         with jsonl.private_file(target) as out:
             count = jsonl.write(records, out, **options)
-    click.echo(f"{count} records written to {file}", err=True)
+    click.echo(f"{counted(count, 'record')} written to {file}", err=True)
 
 
 @click.command("import")

@@ -10,11 +10,12 @@ import click
 from eventlog.cli.as_json import struct_fields
 from eventlog.cli.options import as_of_option, asked, view_options
 from eventlog.cli.runs import RUN, outcome, resolve, signal_name
+from eventlog.cli.runs_tail import CHANNELS, Growing, file_of
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import show_duration, show_size
 from eventlog.cli.view import Column, View
 
-LAST_MESSAGES = 20
+LAST_MESSAGES = LAST_LINES = 20
 
 
 @click.command()
@@ -41,8 +42,21 @@ def show(state: State, view: View, as_of: str | None, run_id: int) -> None:
         if view.is_json:
             view.item(struct_fields(run) | parts)
             return
+        if as_of is None and not parts["outputs"]:
+            parts["outputs"] = [
+                {"channel": name, **found} for name in CHANNELS if (found := _in_file(source, run, name))
+            ]
         view.item(run, _fields(run, view))
         _show_parts(view, parts)
+
+
+def _in_file(log: Any, run: Any, channel: str) -> dict[str, Any] | None:
+    """The end of what a run printed that goes on, or was lost before it could say so: its file has it."""
+    path = file_of(log, run.run_id, channel)
+    if path is None:
+        return None
+    size = path.stat().st_size
+    return {"size_bytes": size, "tail": "\n".join(Growing(path).end(LAST_LINES + 1, whole=False))}
 
 
 def _fields(run: Any, view: View) -> Iterator[tuple[str, str]]:
@@ -128,7 +142,8 @@ def _show_parts(view: View, parts: dict[str, list[Any]]) -> None:
             continue
         view.say(f"\n{output['channel']}, {show_size(output['size_bytes'])}" + (", the end of it:" if tail else ""))
         if tail:
-            view.say(tail.rstrip("\n"))
+            # Of a progress bar the end of what is kept is a thousand lines.
+            view.say("\n".join(view.text(tail).rstrip("\n").split("\n")[-LAST_LINES:]))
 
 
 def metric_value(metric: Any) -> str:

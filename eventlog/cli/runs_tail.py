@@ -40,7 +40,7 @@ def tail(state: State, view: View, run_id: int, lines: int, follow: bool, only: 
     channels = (only,) if only else CHANNELS
     with state.query() as log:
         run = log.runs.get(resolve(log, run_id))
-        files = {channel: _Growing(path) for channel in channels if (path := _file(log, run.run_id, channel))}
+        files = {channel: Growing(path) for channel in channels if (path := file_of(log, run.run_id, channel))}
         kept = {getattr(said.row, "channel", ""): said.text for said in log.runs.output(run.run_id)}
         ends: dict[str, list[str]] = {}
         for channel in channels:
@@ -56,19 +56,20 @@ def tail(state: State, view: View, run_id: int, lines: int, follow: bool, only: 
             _follow(log, run, files, channels, shown)
 
 
-def _file(log: Any, run_id: int, channel: str) -> Path | None:
+def file_of(log: Any, run_id: int, channel: str) -> Path | None:
+    """The file that has what a run printed on a channel, where it is here."""
     folder = log.runs.files(run_id)
     path = None if folder is None else folder / "logs" / f"{channel}.log"
     return path if path is not None and path.is_file() else None
 
 
-def _follow(log: Any, run: Any, files: dict[str, _Growing], channels: tuple[str, ...], shown: _Printer) -> None:
+def _follow(log: Any, run: Any, files: dict[str, Growing], channels: tuple[str, ...], shown: _Printer) -> None:
     while True:
         running = log.runs.get(run.run_id).status == "running"
         quiet = True
         for channel in channels:
-            if channel not in files and (path := _file(log, run.run_id, channel)):
-                files[channel] = _Growing(path)
+            if channel not in files and (path := file_of(log, run.run_id, channel)):
+                files[channel] = Growing(path)
             found = list(files[channel].new(final=not running)) if channel in files else []
             quiet = quiet and not found
             shown.print(channel, found)
@@ -105,7 +106,7 @@ class _Printer:
             self.view.echo(self.view.text(text))
 
 
-class _Growing:
+class Growing:
     """A file that grows, read by whole lines; bytes that are not UTF-8 are shown escaped."""
 
     def __init__(self, path: Path) -> None:

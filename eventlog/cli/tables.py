@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eventlog.app import Log
 
 FORMS = ("csv", "json", "jsonl", "parquet")
+SPREADSHEETS = ("xlsx", "xls", "ods")
 
 
 @click.group()
@@ -50,6 +51,8 @@ def export(state: State, table: str, form: Any, output: str | None, exact: bool,
     target = output_file(state, output, yes)
     if form is None:
         ending = "" if target is None else target.suffix.lower().removeprefix(".")
+        if ending in SPREADSHEETS:
+            raise click.UsageError(f"No .{ending} is made here, but a spreadsheet opens CSV: let FILE end in .csv.")
         form = ending if ending in FORMS else "csv"
     if target is None and form == "parquet" and sys.stdout.isatty():
         raise click.UsageError("Parquet is not for a terminal: give --output.")

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from eventlog.clock import counted
 from eventlog.worker.attempt import WorkerLog
 from eventlog.worker.recovery import CHEAP_S, Patience, RecoveryManager, result_of
 from eventlog.worker.retention import EVERY_S, Retention
@@ -72,7 +73,7 @@ class Upkeep(threading.Thread):
         """Let old jobs go."""
         assert self._retention is not None  # noqa: S101
         if count := self._retention.apply(self._log):
-            self._tell(f"retention: {count:,} jobs left the tables")
+            self._tell(f"retention: {counted(count, 'job')} left the tables")
 
     def _try(self, what: str, work: Callable[[], None]) -> None:
         try:
@@ -102,4 +103,4 @@ def quietly(tell: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _recovered(recovered: int, requeued: int, failed: int) -> str:
-    return f"recovered {recovered:,} jobs of workers that are gone: {requeued:,} requeued, {failed:,} failed"
+    return f"recovered {counted(recovered, 'job')} of workers that are gone: {requeued:,} requeued, {failed:,} failed"

@@ -13,6 +13,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, Literal
 
+from eventlog.clock import counted
 from eventlog.errors import (
     EventLogError,
     InvalidInput,
@@ -198,8 +199,10 @@ class Worker:
         )
 
     def _described(self, heart: Heart) -> str:
+        mode = {"threads": "thread", "processes": "process"}[self._mode] if self._concurrency == 1 else self._mode
+        done_in = f"{self._concurrency} {mode}"
         where = "all queues" if self._queues is None else f"queues {', '.join(self._queues)}"
-        return f"worker {heart.worker_id}: {where}, kinds {', '.join(self._kinds)}, {self._concurrency} {self._mode}"
+        return f"worker {heart.worker_id}: {where}, kinds {', '.join(self._kinds)}, {done_in}"
 
     # the loop
 
@@ -483,7 +486,7 @@ class Worker:
         reason = "asked to stop" if self._asked else "nothing left to do"
         self._asked = max(self._asked, 1)
         if self._active:
-            self._said(f"stops: {len(self._active)} jobs have {self._grace_s:g} s to finish")
+            self._said(f"stops: {self._grace_s:g} s to finish for {counted(len(self._active), 'job')}")
         for attempt in list(self._active.values()):
             attempt.context.stopping.set()
         self._until_quiet(self._grace_s, lambda: self._asked > 1)
@@ -504,7 +507,7 @@ class Worker:
         self._watchdog.close()
         self._sink.settle()
         self._sink.say()
-        self._said(f"worker stopped after {self._done:,} attempts")
+        self._said(f"worker stopped after {counted(self._done, 'attempt')}")
 
     def _until_quiet(self, seconds: float, enough: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds

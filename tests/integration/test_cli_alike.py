@@ -9,7 +9,9 @@ import pytest
 
 import eventlog
 from eventlog.errors import InvalidEvent, InvalidInput
+from eventlog.events.runs import RunOutputCaptured
 from eventlog.projection.machine import LAZY_STEP
+from eventlog.recorder.artifacts import ArtifactStore
 from tests.helpers import notes
 from tests.integration.test_cli_commands import Cli
 
@@ -179,3 +181,42 @@ def test_a_path_that_is_no_text_is_refused_before_anything_is_made(tmp_path: Pat
     with pytest.raises(InvalidInput, match="not valid UTF-8"):
         eventlog.open(name)
     assert list(tmp_path.iterdir()) == []
+
+
+# what a run printed
+
+
+def test_what_a_lost_run_printed_is_shown_from_its_file(cli: Cli) -> None:
+    with eventlog.open(cli.db) as log:
+        run = log.runs.start("x")
+        assert log.data_dir is not None and log.log_id is not None
+        folder = ArtifactStore(log.data_dir, log.log_id).create(run.run_id, {"log_id": log.log_id})
+        (folder / "logs" / "stdout.log").write_text("".join(f"line {number}\n" for number in range(100)))
+    said = cli("runs", "show").stdout
+    assert "stdout, 790 B, the end of it:\nline 80\n" in said and said.endswith("line 99\n")
+    assert "line" not in cli("runs", "show", "--as-of", "now").stdout
+
+
+def test_of_a_progress_bar_the_last_lines_are_shown(cli: Cli) -> None:
+    with eventlog.open(cli.db) as log:
+        run = log.runs.start("x")
+        bar = "".join(f"{number} %\r" for number in range(300)) + "done\n"
+        log.append(f"run-{run.run_id}", RunOutputCaptured(channel="stderr", size_bytes=9999, tail=bar))
+    assert cli("runs", "show").stdout.partition("the end of it:\n")[2].split("\n")[-3:] == ["299 %", "done", ""]
+    assert cli("runs", "show").stdout.count(" %\n") == 19
+
+
+def test_no_spreadsheet_is_promised_by_a_file_s_name(cli: Cli, tmp_path: Path) -> None:
+    assert "a spreadsheet opens CSV" in cli("tables", "export", "runs", "-o", tmp_path / "x.xlsx", status=2).stderr
+    assert not (tmp_path / "x.xlsx").exists()
+    cli("tables", "export", "runs", "-o", tmp_path / "x.xlsx", "--format", "csv")
+
+
+def test_one_is_no_plural(cli: Cli, tmp_path: Path) -> None:
+    cli("log", "append", "a-1", "a.b")
+    assert "the chain holds: 1 record, " in cli("log", "verify").stdout
+    assert cli("log", "check").stdout.endswith("\n1 record, all decode\n")
+    assert cli("log", "export", tmp_path / "x").stderr.startswith("1 record written")
+    cli("jobs", "enqueue", "--kind", "shell", "--", "true")
+    said = cli("jobs", "work", "--until-empty").stdout
+    assert "kinds shell, 1 thread\n" in said and said.endswith("worker stopped after 1 attempt\n")

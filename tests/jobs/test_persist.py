@@ -271,7 +271,7 @@ def test_the_command_keeps_jobs_where_it_is_told(tmp_path: Path) -> None:
     with process(None, *options, "--until-empty", folder=tmp_path) as worker:
         status, output = worker.end()
     assert status == 0, output
-    assert "recovered 1 jobs, 1 of them requeued" in output
+    assert "recovered 1 job, requeued 1" in output
     with eventlog.open(data / "jobs.jsonl") as log:
         assert (log.jobs.get(job_id).status, log.jobs.get(job_id).crashes) == ("completed", 1)
         assert log.jobs.find(old) is None

@@ -402,7 +402,7 @@ def test_a_worker_takes_what_a_crash_left_before_it_begins(tmp_path: Path) -> No
             victim.kill()
         with process(path, "--until-empty", folder=tmp_path) as worker:
             status, output = worker.end()
-        assert status == 0 and "recovered 1 jobs of workers that are gone: 1 requeued, 0 failed" in output
+        assert status == 0 and "recovered 1 job of workers that are gone: 1 requeued, 0 failed" in output
         assert log.jobs.get(job_id).status == "completed"
         assert len((tmp_path / "began").read_text().split()) == 2
 

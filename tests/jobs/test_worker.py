@@ -534,7 +534,7 @@ def test_the_command_says_what_it_does(log: Log, path: str, tmp_path: Path) -> N
         status, output = worker.end()
     assert status == 0
     lines = output.splitlines()
-    assert lines[0].startswith("worker 0") and lines[-1] == "worker stopped after 1 attempts"
+    assert lines[0].startswith("worker 0") and lines[-1] == "worker stopped after 1 attempt"
     assert "(shell) failed: ExitStatus: exit status 3; it is failed now" in lines[1]
     for options, problem in (
         (("-i", "no.such.module"), "error: cannot import 'no.such.module': ModuleNotFoundError"),

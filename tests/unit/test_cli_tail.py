@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from eventlog.cli import runs_tail
-from eventlog.cli.runs_tail import _Growing, split
+from eventlog.cli.runs_tail import Growing, split
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_lines(text: str, lines: list[str], rest: str) -> None:
 def test_a_file_is_read_as_it_grows(tmp_path: Path) -> None:
     place = tmp_path / "x"
     place.write_bytes(b"one\ntwo\nthr")
-    file = _Growing(place)
+    file = Growing(place)
     assert file.end(1, whole=True) == ["two"]
     with place.open("ab") as more:
         more.write("ee\nf\xc3".encode("latin-1"))
@@ -45,6 +45,6 @@ def test_only_the_end_of_a_big_file_is_read(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(runs_tail, "CHUNK_BYTES", 64)
     place = tmp_path / "x"
     place.write_text("".join(f"line {number}\n" for number in range(1000)) + "last")
-    assert _Growing(place).end(2, whole=False) == ["line 999", "last"]
-    assert _Growing(place).end(0, whole=False) == []
-    assert len(_Growing(place).end(10_000, whole=False)) == 1001
+    assert Growing(place).end(2, whole=False) == ["line 999", "last"]
+    assert Growing(place).end(0, whole=False) == []
+    assert len(Growing(place).end(10_000, whole=False)) == 1001
