@@ -65,7 +65,8 @@ TYPES: dict[str, Any] = {
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE | re.DOTALL)
 # A URL without its slashes or its scheme, libpq's other form: no file's name, and it may hold a password.
 _BROKEN_URL = re.compile(
-    r"(?![/.~])(?:.*://|\W*postgres\w*(\+\w*)?:|[^/]+:[^/]*@|.*\bpassword\s*=)", re.IGNORECASE | re.DOTALL
+    r"(?![/.~])(?:.*://|(?:sqlite|jsonl|https?):/|\W*postgres\w*(\+\w*)?:|[^/]+:[^/]*@|.*\bpassword\s*=)",
+    re.IGNORECASE | re.DOTALL,
 )
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%25\w+)?)\]|([^:\[\]]*))(?::([^:]*))?")
 _ELSEWHERE = "a token does not belong in it: set EVENTLOG_TOKEN, or EVENTLOG_TOKEN_FILE to the file that holds it"
@@ -83,7 +84,7 @@ def parse_target(text: str) -> Settings:
         return parse_url(stripped)
     if _BROKEN_URL.match(text):
         raise InvalidInput(
-            "the log's place is neither a path nor a URL like postgresql://user@host/database "
+            "the log's place is neither a path nor a URL like sqlite:///path or postgresql://user@host/database "
             "(it is not repeated here, because it may hold a password; a file of such a name is ./NAME)"
         )
     return {"type": "jsonl" if text.endswith(LINES) else "sqlite", "path": text}

@@ -47,7 +47,9 @@ def demo(folder: Path | None, keep: bool) -> None:
 @contextlib.contextmanager
 def _place(folder: Path | None, keep: bool) -> Iterator[Path]:
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.parent.is_dir():
+            raise click.UsageError(f"there is no folder {folder.parent}.")
+        folder.mkdir(exist_ok=True)
         if (folder / "log.db").exists():
             raise click.UsageError(f"{folder / 'log.db'} is there already; give an empty directory.")
         yield folder.resolve()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,6 +13,9 @@ from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import counted, show_duration, show_size
 from eventlog.cli.view import Column, View
 from eventlog.importers.formats import FORMATS
+
+if TYPE_CHECKING:
+    from eventlog.app import Log
 
 PARTIAL = 3
 
@@ -65,7 +68,7 @@ def _command(name: str) -> click.Command:
         deferred: bool,
         max_line: int | None,
     ) -> None:
-        with state.write(create=True, projections="deferred" if deferred else "inline") as log, bar() as progress:
+        with _opened(state, name, paths, dry_run, deferred) as log, bar() as progress:
             try:
                 report = log.import_from(
                     name, *paths, dry_run=dry_run, strict=strict, max_line_bytes=max_line, progress=progress
@@ -76,6 +79,24 @@ def _command(name: str) -> click.Command:
         _tell(view, report)
 
     return command
+
+
+def _opened(state: State, name: str, paths: tuple[str, ...], dry_run: bool, deferred: bool) -> Log:
+    """The log. Where there is none, and nothing would be added, one in memory: looking is no reason to make it."""
+    import eventlog
+    from eventlog.errors import LogMissing
+    from eventlog.importers.run import has_sources
+    from eventlog.target import data_folder, parse_target
+
+    kept: Literal["inline", "deferred"] = "deferred" if deferred else "inline"
+    try:
+        return state.write(projections=kept)
+    except LogMissing:
+        nowhere = eventlog.open(":memory:", data_dir=data_folder(None, parse_target(state.place)))
+        if dry_run or not has_sources(nowhere, nowhere.projections, name, [Path(path) for path in paths]):
+            return nowhere
+        nowhere.close()
+        return state.write(create=True, projections=kept)
 
 
 @import_.command()

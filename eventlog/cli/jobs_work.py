@@ -85,7 +85,7 @@ def work(
     # As `python -m` would: what stands in this directory can be imported.
     sys.path.insert(0, os.getcwd())
     functions = _load(imports)
-    opened = open_persistent(config, state.db, create=True)
+    opened = open_persistent(config, state.place, create=True)
     with opened.log as log:
         if opened.recovered.recovered:
             _say(f"recovered {counted(opened.recovered.recovered, 'job')}, requeued {opened.recovered.requeued}", quiet)

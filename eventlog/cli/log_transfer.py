@@ -81,8 +81,10 @@ def import_(state: State, view: View, file: str) -> None:
 
     with ExitStack() as stack:
         source = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
+        # For what is no export no log is made.
+        entries = jsonl.begun(source)
         log = stack.enter_context(state.write(create=True))
-        done = jsonl.import_lines(log, source, progress=stack.enter_context(bar()))
+        done = jsonl.import_entries(log, entries, progress=stack.enter_context(bar()))
     view.item(
         done,
         [

@@ -51,7 +51,7 @@ def run(
 
     status = run_command(
         command,
-        opener=eventlog.open,
+        opener=lambda _, **options: eventlog.open(state.place, **options),
         log_target=state.db,
         project=project,
         note=note,

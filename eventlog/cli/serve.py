@@ -73,7 +73,7 @@ def serve(state: State, /, persist: bool, data_dir: str | None, retention_days: 
     config = config_of(persist, data_dir, retention_days)
     options["request_timeout_s"] = options.pop("request_timeout")
     with bar() as progress:
-        opened = open_persistent(config, state.db, create=True, progress=progress)
+        opened = open_persistent(config, state.place, create=True, progress=progress)
     retention = config.retention if persist or retention_days is not None else None
     with opened.log as log:
         if log.store.kind == "http":

@@ -17,6 +17,22 @@ class State:
     def __init__(self, db: str | None = None) -> None:
         self.db = db
 
+    @property
+    def place(self) -> str | None:
+        """``db``, for a command that may make a log there.
+
+        Raises LogMissing where its folder is not there: that is a slip of the pen more often than a wish.
+        """
+        from eventlog.config import user_data_folder
+        from eventlog.errors import LogMissing
+        from eventlog.target import parse_target
+
+        if self.db is not None and (path := parse_target(self.db).path) is not None:
+            folder = path.parent
+            if not folder.is_dir() and folder != user_data_folder():
+                raise LogMissing(f"there is no folder {folder}; make it, or give another --db. Nothing was written")
+        return self.db
+
     def read(self) -> Log:
         """The log as it is, for questions about it. Raises LogMissing where there is none."""
         import eventlog
@@ -38,12 +54,13 @@ class State:
         """The log, for commands. ``create``: make it when there is none. ``bar``: show the work that opening needs."""
         import eventlog
 
+        place = self.place if create else self.db
         if not bar:
-            return eventlog.open(self.db, create=create, projections=projections)
+            return eventlog.open(place, create=create, projections=projections)
         from eventlog.cli.progress import bar as progress_bar
 
         with progress_bar() as progress:
-            return eventlog.open(self.db, create=create, projections=projections, progress=progress)
+            return eventlog.open(place, create=create, projections=projections, progress=progress)
 
 
 def together(log: Log) -> AbstractContextManager[object]:

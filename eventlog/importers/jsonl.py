@@ -74,7 +74,18 @@ def import_lines(log: EventLog, source: BinaryIO, *, progress: Progress | None =
     Raises InvalidInput (the file), Conflict (the file and the log do not go together); what stood before the line named
     is in the log then, and the import can be repeated.
     """
+    return import_entries(log, read(source), progress=progress)
+
+
+def begun(source: BinaryIO) -> Iterator[Entry]:
+    """The entries of an export, the first of which was read. Raises InvalidInput where that is none."""
     entries = read(source)
+    first = next(entries, None)
+    return iter(()) if first is None else chain((first,), entries)
+
+
+def import_entries(log: EventLog, entries: Iterator[Entry], *, progress: Progress | None = None) -> Imported:
+    """See `import_lines`."""
     present, rest = _skip_present(log, entries)
     first = next(rest, None)
     added = again = 0

@@ -336,6 +336,48 @@ def source_id(kind: str, path: Path) -> str:
     return sha256(f"{kind}\0{path}".encode("utf-8", "replace")).hexdigest()[:16]
 
 
+def has_sources(log: EventLog, projections: Projections, kind: str, paths: Sequence[Path]) -> bool:
+    """Whether anything at these paths can be read as a format has it: looks at each source until one can.
+
+    Raises NotFound for a path that is not there.
+    """
+    form = format_of(kind)
+    batch = Batch(log, projections, None, dry_run=True)
+    return any(_begins(form, path, batch) for path in in_order(form, paths))
+
+
+def _begins(form: Any, path: Path, batch: Batch) -> bool:
+    try:
+        if hasattr(form, "begin"):
+            with path.open("rb") as file:
+                _recognise(form, path, file, os.fstat(file.fileno()).st_size, MAX_LINE_BYTES)
+        else:
+            next(form.scan(path, Intake(batch, source_id(form.name, path), scanning=True)), None)
+    except (OSError, SourceFailed):
+        return False
+    return True
+
+
+def _recognise(form: LineFormat, path: Path, file: BinaryIO, size: int, max_line_bytes: int) -> None:
+    """Look for one record of the form: what is kept raw of a file without any would make sessions of nothing."""
+    if os.pread(file.fileno(), len(SQLITE), 0) == SQLITE:
+        raise SourceFailed(f"it is a SQLite database, and {form.name} writes JSON lines")
+    strange: list[dict[str, Any]] = []
+    for piece in pieces(file, 0, size, max_line_bytes):
+        if piece.value is None:
+            continue
+        if form.knows(path, piece.value):
+            return
+        if len(strange) < LOOKED_AT:
+            strange.append(piece.value)
+    if not strange:
+        return
+    others: list[Any] = [format_of(name) for name in FORMATS if name != form.name]
+    fits = [one.name for one in others if hasattr(one, "knows") and any(one.knows(path, v) for v in strange)]
+    hint = f"; it looks like a source of `eventlog import {fits[0]}`" if fits else ""
+    raise SourceFailed(f"nothing in it is as {form.name} would have written it{hint}")
+
+
 class Importing:
     """One source on its way in. ``projections`` are None in a process without a log: nothing of the source is in
     quarantine then.
@@ -417,8 +459,6 @@ class Importing:
 
     def _lines(self, form: LineFormat, tell: Callable[[int], None] | None) -> Status:
         with self.path.open("rb") as file:
-            if file.read(len(SQLITE)) == SQLITE:
-                raise SourceFailed(f"it is a SQLite database, and {form.name} writes JSON lines")
             stat = os.fstat(file.fileno())
             self.size, mtime = stat.st_size, stat.st_mtime_ns // 1000
             row = self.row
@@ -435,27 +475,10 @@ class Importing:
                     if self._is_as_it_was(file, tail):
                         return "unchanged"
             if not self.offset:
-                self._recognise(form, file)
+                _recognise(form, self.path, file, self.size, self.options.max_line_bytes)
             reader = form.begin(self.path, state, self.intake)
             self._read(file, reader, mtime, tail, tell)
         return "imported"
-
-    def _recognise(self, form: LineFormat, file: BinaryIO) -> None:
-        """Look for one record of the form: what is kept raw of a file without any would make sessions of nothing."""
-        strange: list[dict[str, Any]] = []
-        for piece in pieces(file, 0, self.size, self.options.max_line_bytes):
-            if piece.value is None:
-                continue
-            if form.knows(self.path, piece.value):
-                return
-            if len(strange) < LOOKED_AT:
-                strange.append(piece.value)
-        if not strange:
-            return
-        others: list[Any] = [format_of(name) for name in FORMATS if name != form.name]
-        fits = [one.name for one in others if hasattr(one, "knows") and any(one.knows(self.path, v) for v in strange)]
-        hint = f"; it looks like a source of `eventlog import {fits[0]}`" if fits else ""
-        raise SourceFailed(f"nothing in it is as {form.name} would have written it{hint}")
 
     def _restart(self, reason: str) -> None:
         for row in self._open_quarantine():

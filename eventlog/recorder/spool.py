@@ -109,7 +109,7 @@ class Log(Protocol):
 
 def folders(data_dir: Path | None) -> list[Path]:
     """Where spool files may be, best first: beside the log, the user's state directory, the temporary directory."""
-    found = [] if data_dir is None else [Path(data_dir) / "spool"]
+    found = [Path(data_dir) / "spool"] if data_dir is not None and Path(data_dir).is_dir() else []
     return [*found, _state_folder(), _temporary_folder()]
 
 

@@ -27,11 +27,14 @@ def token_path(log: Log) -> Path:
 def read_token(path: Path, environment: Mapping[str, str] = os.environ) -> tuple[str, Path | None]:
     """The token, and the file that holds it: of ``$EVENTLOG_TOKEN``, else of the file, which is made where it is not.
 
-    Raises InvalidInput where others could read the file, or the token can be guessed.
+    Raises InvalidInput where others could read the file, the token can be guessed, or its folder is not there.
     """
     if given := environment.get(TOKEN, ""):
         return _checked(given, f"${TOKEN}"), None
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent == user_data_folder():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif not path.parent.is_dir():
+        raise InvalidInput(f"there is no folder {path.parent} for the file of the token")
     fresh = secrets.token_urlsafe(32)
     # Whole or not at all: a file without a token would be refused at every start after this.
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")

@@ -11,8 +11,10 @@ from click.testing import CliRunner, Result
 
 import eventlog
 from eventlog.cli.root import cli
+from eventlog.importers.formats import FORMATS
 from projections.projects import Project
 from projections.runs import Run
+from tests.importers.samples import PLAIN, SAMPLES
 from tests.projections import things
 
 DAY_US = 86_400_000_000
@@ -499,6 +501,56 @@ def _stops(event: Any, record: eventlog.Record) -> None:
 
 
 # what is not there
+
+
+@pytest.mark.parametrize(
+    "words", [("projects", "add", "p"), ("db", "init"), ("jobs", "work", "--until-empty"), ("log", "import", "-")]
+)
+@pytest.mark.parametrize("name", ["log.db", "log.jsonl"])
+def test_a_log_is_made_only_in_a_folder_that_is_there(tmp_path: Path, name: str, words: tuple[str, ...]) -> None:
+    typo = Cli(tmp_path / "no" / "such" / name)
+    assert f"there is no folder {tmp_path / 'no' / 'such'}; make it" in typo(*words, status=1).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_of_this_user_s_own_is_made_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.delenv("EVENTLOG_URL", raising=False)
+    assert CliRunner().invoke(cli, ["projects", "add", "p"]).exit_code == 0
+    own = tmp_path / "share" / "eventlog" / "log.db"
+    assert Cli(own).json("projects", "show", "p")["project_id"] == "p"
+
+
+def test_a_demo_does_not_make_folders_above_its_own(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["demo", "--dir", str(tmp_path / "no" / "such")])
+    assert (result.exit_code, "there is no folder" in result.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_import_that_adds_nothing_makes_no_log(tmp_path: Path, name: str) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"colour": "red"}\n' * 3)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    source = SAMPLES[name](tmp_path / "source", PLAIN)
+    new = Cli(tmp_path / "new.db")
+    assert "would be added" in new("import", name, "--dry-run", source).stdout
+    new("import", name, empty, status=1)
+    (tmp_path / "other.db").write_bytes(b"SQLite format 3\0" + bytes(4080))
+    if name != "sessions-json":  # of which every file is read, and what it cannot read is noted in the log
+        new("import", name, other, status=3)
+        new("import", name, tmp_path / "other.db", status=3)
+    assert not new.db.exists()
+    new("import", name, source)
+    assert new.json("log", "head")["position"] > 0
+
+
+def test_what_is_no_export_makes_no_log(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("root:x:0:0:root\n")
+    new = Cli(tmp_path / "new.db")
+    assert "line 1" in new("log", "import", tmp_path / "passwd", status=1).stderr
+    assert not new.db.exists()
 
 
 def test_reading_creates_nothing(tmp_path: Path) -> None:

@@ -277,6 +277,15 @@ def test_a_command_runs_even_where_no_log_can_be(environment: dict[str, str], tm
     assert done.stderr != ""
 
 
+def test_a_command_runs_and_no_folder_is_made_for_a_log_whose_name_is_mistyped(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = run(environment, "--db", str(tmp_path / "typo" / "x.db"), "run", "--", "echo", "hi")
+    assert done.stdout == "hi\n"
+    assert f"LogMissing: there is no folder {tmp_path / 'typo'}; make it" in done.stderr
+    assert not (tmp_path / "typo").exists()
+
+
 # completion
 
 

@@ -165,7 +165,7 @@ def test_what_somebody_else_wrote_is_checked(tmp_path: Path, text: bytes) -> Non
     assert len(result.stderr.splitlines()) == 1
     assert "bug" not in result.stderr
     assert len(result.stderr) < 600
-    assert head(db)["position"] == 0
+    assert not db.exists() or head(db)["position"] == 0
 
 
 def test_an_export_over_a_file_asks(full: Path, tmp_path: Path) -> None:

@@ -632,6 +632,8 @@ def test_a_postgresql_url(url: str, wanted: Server) -> None:
         ("postgresql://h/d?pool_recycle=-1", "pool_recycle: expected int >= 1"),
         ("postgresql://h/d?pool_pre_ping=maybe", "pool_pre_ping: expected bool"),
         ("sqlite://host/x.db", "three slashes"),
+        ("sqlite:/x.db", "neither a path nor a URL"),
+        ("http:/host:8411", "neither a path nor a URL"),
         ("sqlite:///", "names no file"),
         ("sqlite:///?vfs=x", "names no file"),
         ("sqlite:///x.db?mode=ro", "the option 'mode' of a SQLite URL is not known"),

@@ -302,6 +302,11 @@ def test_the_token_is_kept_in_a_private_file(server: Server) -> None:
     assert len(server.token) >= 32
 
 
+def test_no_folder_is_made_for_the_file_of_a_token(tmp_path: Path) -> None:
+    assert "there is no folder" in refused_start(tmp_path, "--token-file", str(tmp_path / "typo" / "token"))
+    assert not (tmp_path / "typo").exists()
+
+
 def test_a_token_that_others_know_or_guess_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("x" * 40)
