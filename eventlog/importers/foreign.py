@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from eventlog.importers.run import SourceFailed
-from eventlog.store.sqlite import APPLICATION_ID
+from eventlog.store.sqlite import APPLICATION_ID, read_schema
 
 MAX_CELL_BYTES = 32 << 20
 """A longer value is not read: `Row.too_big` names its column."""
@@ -317,16 +317,11 @@ def _opened(path: Path, how: str) -> sqlite3.Connection:
             connection.setlimit(limit, value)
         connection.text_factory = _text
         _Steps(connection)
-        for pragma in (
-            "query_only=ON",
-            "trusted_schema=OFF",
-            "cell_size_check=ON",
-            "mmap_size=0",
-            "cache_size=-4096",
-            "temp_store=MEMORY",
-        ):
+        for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
             connection.execute(f"PRAGMA {pragma}")
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        read_schema(connection)
+        for pragma in ("cache_size=-4096", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()
         raise

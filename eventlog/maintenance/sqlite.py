@@ -15,7 +15,7 @@ from eventlog.store import environment, sqlite_schema
 from eventlog.store.base import Progress
 from eventlog.store.filelock import FileLock
 from eventlog.store.migrations import SchemaStatus
-from eventlog.store.sqlite import LOCK_TIMEOUT_S, PRAGMAS, SQLiteStore
+from eventlog.store.sqlite import LOCK_TIMEOUT_S, PRAGMAS, SQLiteStore, read_schema
 from eventlog.store.sqlite_schema import open_store, set_aside_leftovers, trigger_problems
 from eventlog.target import data_folder
 
@@ -179,6 +179,7 @@ def _set_aside(target: Path) -> None:
     """Checkpoint an old log into one file and rename it, so that its -wal does not meet the new one."""
     connection = sqlite3.connect(target, isolation_level=None)
     with contextlib.closing(connection), contextlib.suppress(sqlite3.Error):
+        read_schema(connection)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     kept = target.with_name(f"{target.name}.replaced-{os.urandom(4).hex()}")
     os.replace(target, kept)

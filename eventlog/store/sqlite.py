@@ -144,7 +144,7 @@ class SQLiteStore(Liveness):
         self._check_usable()
         try:
             connection = self._connect("ro")
-            connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+            read_schema(connection)
         except sqlite3.Error as error:
             connection = self._connect_where_nothing_can_be_written(error)
         connection.execute("PRAGMA busy_timeout = 5000")
@@ -158,7 +158,12 @@ class SQLiteStore(Liveness):
         if not frozen or (wal.exists() and wal.stat().st_size > 0):
             raise self._translate(error) from error
         self._immutable = True
-        return self._connect("ro", "&immutable=1")
+        connection = self._connect("ro", "&immutable=1")
+        try:
+            read_schema(connection)
+        except sqlite3.Error as damage:
+            raise self._translate(damage) from damage
+        return connection
 
     def _connect(self, mode: str, more: str = "", *, with_space: bool = True) -> sqlite3.Connection:
         environment.check_engines(self.path, self._own_connections)
@@ -363,6 +368,7 @@ class SQLiteStore(Liveness):
         if with_space:
             environment.check_space(self.path.parent)
         connection = self._connect("rw", with_space=with_space)
+        read_schema(connection)
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
@@ -417,7 +423,8 @@ class SQLiteStore(Liveness):
             return DiskFull(f"no space left for {self.path}; nothing was written. Free some space and append again")
         if name.startswith("SQLITE_NOTADB"):
             return NotALog(f"{self.path} is not a SQLite database; nothing was changed")
-        if name.startswith("SQLITE_CORRUPT"):
+        if name.startswith("SQLITE_CORRUPT") or text.startswith("Could not decode to UTF-8"):
+            text = text.partition(" with text ")[0]
             return Corrupt(f"{self.path} is damaged ({text}); `eventlog db check` says where, restore a backup")
         if name.startswith("SQLITE_READONLY"):
             return LogReadOnly(f"{self.path} cannot be written: {text}; nothing was written")
@@ -526,6 +533,19 @@ def missing(path: Path) -> LogMissing:
         f"there is no log at {path}: check the path (--db, EVENTLOG_URL); "
         "`eventlog run -- COMMAND` or `eventlog db init` creates it"
     )
+
+
+def read_schema(connection: sqlite3.Connection) -> None:
+    """Let SQLite read the schema, as a connection's first statement does.
+
+    Raises DatabaseError where it is damaged: SQLite says what it found there, and Python fails on what is no text.
+    """
+    try:
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    except UnicodeDecodeError as error:
+        damage = sqlite3.DatabaseError(error.object.decode(errors="backslashreplace"))
+        damage.sqlite_errorname = "SQLITE_CORRUPT"
+        raise damage from None
 
 
 def _in_transaction(connection: sqlite3.Connection) -> bool:

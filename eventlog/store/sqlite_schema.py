@@ -17,7 +17,7 @@ from eventlog.errors import Corrupt, EventLogError, LogReadOnly, MigrationError,
 from eventlog.store import environment
 from eventlog.store.filelock import FileLock
 from eventlog.store.migrations import SchemaStatus, latest, migrations
-from eventlog.store.sqlite import APPLICATION_ID, LOCK_TIMEOUT_S, SQLiteStore, missing
+from eventlog.store.sqlite import APPLICATION_ID, LOCK_TIMEOUT_S, SQLiteStore, missing, read_schema
 
 DATABASE = "sqlite"
 _TRIGGERS_OF_EVENTS = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'events'"
@@ -164,6 +164,7 @@ def migrate(store: SQLiteStore) -> int:
     store.lock.acquire()
     try:
         with contextlib.closing(store._connect("rw")) as connection:
+            read_schema(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -184,6 +185,7 @@ def rollback(store: SQLiteStore, to: int) -> int:
     store.lock.acquire()
     try:
         with contextlib.closing(store._connect("rw")) as connection:
+            read_schema(connection)
             connection.execute("PRAGMA foreign_keys = OFF")
             if to == 0 and connection.execute("SELECT 1 FROM events LIMIT 1").fetchone():
                 raise MigrationError("schema 0 has no events table, and this log holds events; export them first")

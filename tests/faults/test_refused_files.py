@@ -167,6 +167,27 @@ def test_a_damaged_page_gives_the_command_one_line_and_status_1(path: Path) -> N
         path.write_bytes(whole)
 
 
+def flip(path: Path, content: bytes) -> None:
+    """The first byte of this content has its highest bit flipped, and is no text any more."""
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(content)] ^= 0x80
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("content", [b"STRICT", b"events are immutable"], ids=["table", "trigger"])
+def test_a_schema_that_is_no_text_any_more_is_reported_as_damage(path: Path, tmp_path: Path, content: bytes) -> None:
+    """SQLite quotes it in what it says, which Python cannot decode then."""
+    assert command("--db", path, "db", "backup", tmp_path / "backup.db").returncode == 0
+    flip(path, content)
+    refused_everywhere(path, Corrupt, "damaged")
+    done = command("--db", path, "db", "check")
+    assert done.returncode == 1 and "damaged" in done.stdout and "bug" not in done.stdout + done.stderr, done
+    assert "bug" not in command("--db", path, "db", "migrate").stderr
+    done = command("--db", path, "db", "restore", "--yes", tmp_path / "backup.db")
+    assert done.returncode == 0, done.stderr
+    assert_sound(path)
+
+
 def test_a_truncated_file_is_reported(path: Path) -> None:
     size = path.stat().st_size
     for keep in (size - 4096, size // 2, 4096, 8192, 100, size - 17):

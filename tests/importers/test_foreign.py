@@ -107,6 +107,14 @@ def test_damaged_pages_end_the_reading_and_say_nothing_of_the_content(tmp_path: 
     assert time.monotonic() - started < 2
 
 
+def test_a_schema_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    path = made(tmp_path / "flipped.db", "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b" STRICT", b" \xd3TRICT"))
+    with pytest.raises(SourceFailed, match="is damaged"):
+        open_foreign(path, EXPECTED)
+
+
 def test_pages_that_lead_round_in_a_circle_end(tmp_path: Path) -> None:
     path = notes(tmp_path / "circle.db", 3000)
     data = bytearray(path.read_bytes())

@@ -96,7 +96,7 @@ def everything_wrong(path: str) -> list[str]:
         connection.close()
         if pages != "ok":
             found.append(f"pages {pages!r}")
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         found.append(f"pages {error!r}")
     return found
 
