@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 IMPORT = (
     "import sys, eventlog\n"
     "with eventlog.open(sys.argv[1]) as log:\n"
-    "    report = log.import_from('claude', sys.argv[2])\n"
+    "    report = log.import_from('claude', sys.argv[2], progress=lambda *_: print(flush=True))\n"
     "    print(report.total.events, report.partial, flush=True)\n"
 )
 APART = "from eventlog.importers import apart\napart.MIN_BYTES, apart.cores = 1, lambda: 2\n"
@@ -94,18 +94,20 @@ def kill_again_and_again(tmp_path: Path, kills: int, files: int, turns: int, bef
     messages = corpus(tmp_path / "source", files, turns)
     path = tmp_path / "log.db"
     dice = random.Random(7)
-    killed = 0
+    killed = ended = 0
     while killed < kills:
         process = start(path, tmp_path / "source", before=before)
-        deadline = time.monotonic() + 0.35 + 0.4 * bool(before) + dice.random() * 0.9
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-        if process.poll() is None:
-            killed += 1
+        assert process.stdout is not None
+        process.stdout.readline()  # it has begun, however busy the machine is
+        time.sleep(dice.random() ** 2 * 0.9)
         process.kill()
-        process.communicate()
+        _, errors = process.communicate()
         if process.returncode == 0:
-            path.unlink(missing_ok=True)
+            ended += 1
+            path.unlink()
+        else:
+            assert process.returncode == -signal.SIGKILL, errors
+            killed += 1
     process = start(path, tmp_path / "source", before=before)
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
@@ -114,6 +116,7 @@ def kill_again_and_again(tmp_path: Path, kills: int, files: int, turns: int, bef
         head = log.head()
         log.import_from("claude", tmp_path / "source")
         assert log.head() == head
+    print(f"{killed} kills in the middle, {ended} others ended before; {messages:,} messages, each once")
 
 
 @pytest.mark.parametrize("before", ["", APART], ids=["alone", "apart"])

@@ -16,13 +16,18 @@ from tests.importers.samples import SAMPLES
 from tests.long.sizes import size
 
 ROOT = Path(__file__).parents[2]
-CODE = "import sys, eventlog\nwith eventlog.open(sys.argv[1]) as log:\n    log.import_from(sys.argv[2], sys.argv[3])\n"
+CODE = (
+    "import sys, eventlog\n"
+    "with eventlog.open(sys.argv[1]) as log:\n"
+    "    log.import_from(sys.argv[2], sys.argv[3], progress=lambda *_: print(flush=True))\n"
+)
 
 
 def start(log: Path, name: str, source: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", CODE, str(log), name, str(source)],
         cwd=ROOT,
+        stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
 
@@ -32,16 +37,24 @@ def test_an_import_that_is_killed_ends_with_all_of_it_once(tmp_path: Path, name:
     source = SAMPLES[name](tmp_path / "source", [f"thing {number} " + "x" * (number % 700) for number in range(1500)])
     path = tmp_path / "log.db"
     dice = random.Random(39)
-    for _ in range(size("KILLS")):
+    killed = ended = 0
+    while killed < size("KILLS"):
         process = start(path, name, source)
-        deadline = time.monotonic() + 0.3 + dice.random() * 1.2
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
+        assert process.stdout is not None
+        process.stdout.readline()  # it has begun, however busy the machine is
+        time.sleep(dice.random() ** 2)
         process.kill()
-        if process.wait() == 0:
-            path.unlink(missing_ok=True)
+        process.communicate()
+        if process.returncode == 0:
+            ended += 1
+            path.unlink()
+        else:
+            assert process.returncode == -9
+            killed += 1
     process = start(path, name, source)
-    assert process.wait(300) == 0
+    process.communicate(timeout=300)
+    assert process.returncode == 0
+    print(f"{name}: {killed} kills in the middle, {ended} others ended before; each record once")
     with eventlog.open(path) as log, eventlog.open(tmp_path / "clean.db") as clean:
         clean.import_from(name, source)
         found, expected = (
