@@ -106,8 +106,8 @@ class Codec:
             raise _refusal(tag, event, error) from error
         if b"null" in data and (path := find_non_finite(event)):
             raise InvalidEvent(f"{tag}: a number that JSON cannot hold (NaN or infinite) at `{path}`", path=path)
-        if own and (too_big := test_of(cls)) and too_big(decoded):
-            raise _beyond(tag, decoded)
+        if own:
+            _check_integers(cls, tag, decoded)
         if len(data) > MAX_EVENT_BYTES:
             raise _too_large(tag, len(data))
         return tag, tag_bytes, schema, data, decoded
@@ -129,8 +129,8 @@ class Codec:
         encoded = self._kept(tag, schema, data)
         event = encoded[4]
         kind = self._by_class.get(type(event))
-        if kind is not None and kind.own and (too_big := test_of(kind.cls)) and too_big(event):
-            raise _beyond(tag, event)
+        if kind is not None and kind.own:
+            _check_integers(kind.cls, tag, event)
         return encoded
 
     def _kept(self, tag: str, schema: int, data: bytes) -> Encoded:
@@ -209,9 +209,15 @@ def _too_large(tag: str, size: int) -> EventTooLarge:
     )
 
 
-def _beyond(tag: str, event: object) -> InvalidEvent:
-    path = _find(event, beyond_64_bits) or "$"
-    return InvalidEvent(f"{tag}: an integer beyond 64 bits at `{path}`", path=path)
+def _check_integers(cls: type[Event], tag: str, event: object) -> None:
+    """Raises InvalidEvent where an integer is beyond 64 bits, or nested too deeply to be looked at."""
+    try:
+        if (too_big := test_of(cls)) is None or not too_big(event):
+            return
+        path = _find(event, beyond_64_bits) or "$"
+    except RecursionError as error:
+        raise _refusal(tag, event, error) from error
+    raise InvalidEvent(f"{tag}: an integer beyond 64 bits at `{path}`", path=path)
 
 
 def _refusal(tag: str, value: object, error: Exception) -> InvalidEvent:

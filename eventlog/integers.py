@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, get_origin
 
 from msgspec import inspect
 
@@ -56,7 +56,7 @@ def _any(kinds: tuple[Any, ...], known: dict[type, Test]) -> Test | None:
 
 def _of_fields(kind: Any, known: dict[type, Test]) -> Test | None:
     parts: list[tuple[str, Test]] = []
-    cls = kind.cls
+    cls = get_origin(kind.cls) or kind.cls  # ``Box`` of a ``Box[int]``
 
     def of_attributes(value: Any) -> bool:
         if isinstance(value, cls):
@@ -68,6 +68,6 @@ def _of_fields(kind: Any, known: dict[type, Test]) -> Test | None:
     def of_entries(value: Any) -> bool:
         return isinstance(value, dict) and any(test(value.get(name)) for name, test in parts)
 
-    known[cls] = of_entries if isinstance(kind, inspect.TypedDictType) else of_attributes
+    known[kind.cls] = of_entries if isinstance(kind, inspect.TypedDictType) else of_attributes
     parts += [(field.name, test) for field in kind.fields if (test := _test(field.type, known))]
-    return known[cls] if parts else None
+    return known[kind.cls] if parts else None

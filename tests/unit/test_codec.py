@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 import pytest
@@ -162,12 +162,21 @@ class Part(msgspec.Struct):
     inner: list[Part] = []
 
 
+T = TypeVar("T")
+
+
+class Box(msgspec.Struct, Generic[T]):
+    held: T
+
+
 class Counted(Event, frozen=True, kw_only=True, tag="codec.counted"):
     n: int | str | None = None
     by_name: dict[str, int] = {}
     by_number: dict[int, str] = {}
     pair: tuple[str, int] = ("", 0)
     parts: list[Part | None] = []
+    name: Box[str] | None = None
+    box: Box[int] | None = None
     any: Any = None
 
 
@@ -183,6 +192,7 @@ BEYOND = (2**63, -(2**63) - 1, 2**64, 2**70)
         (lambda n: Counted(by_number={n: "a"}), "$.by_number (a key)"),
         (lambda n: Counted(pair=("a", n)), "$.pair[1]"),
         (lambda n: Counted(parts=[None, Part(inner=[Part(n=n)])]), "$.parts[1].inner[0].n"),
+        (lambda n: Counted(name=Box("a"), box=Box(n)), "$.box.held"),
     ],
 )
 def test_an_integer_beyond_64_bits_is_refused_where_the_class_has_an_integer(
@@ -196,6 +206,18 @@ def test_an_integer_beyond_64_bits_is_refused_where_the_class_has_an_integer(
         codec.encode(UnknownEvent(tag="codec.counted", data=msgspec.to_builtins(event, str_keys=True)))
     for fits in (2**63 - 1, -(2**63)):
         assert codec.encode(made(fits))[4] == made(fits)
+
+
+def test_however_deep_integers_are_nested_the_event_is_encoded_or_refused(codec: Codec) -> None:
+    part, refused = Part(n=1), []
+    for depth in range(1000):
+        part = Part(inner=[part])
+        try:
+            codec.encode(Counted(parts=[part]))
+        except InvalidEvent as error:
+            assert "nested too deeply" in error.message
+            refused.append(depth)
+    assert 100 < refused[0] == 1000 - len(refused)
 
 
 @pytest.mark.parametrize("number", BEYOND)
