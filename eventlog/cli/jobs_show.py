@@ -9,7 +9,7 @@ import click
 
 from eventlog.cli.as_json import struct_fields
 from eventlog.cli.jobs import arguments, error, progress, resolve, short
-from eventlog.cli.options import as_of_option, asked, view_options
+from eventlog.cli.options import as_of_option, asked, complete_last, view_options
 from eventlog.cli.runs import columns as run_columns
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import show_duration
@@ -17,7 +17,7 @@ from eventlog.cli.view import Column, View
 
 
 @click.command()
-@click.argument("job", metavar="[JOB]", default="last")
+@click.argument("job", metavar="[JOB]", default="last", shell_complete=complete_last)
 @as_of_option
 @view_options
 @pass_state
@@ -103,7 +103,7 @@ def error_of_attempt(attempt: Any) -> str:
 
 
 @click.command()
-@click.argument("job", metavar="[JOB]", default="last")
+@click.argument("job", metavar="[JOB]", default="last", shell_complete=complete_last)
 @as_of_option
 @view_options
 @pass_state

@@ -69,6 +69,19 @@ as_of_option = click.option(
     help="Answer as of this version of the log (a position), or of what was recorded by this time.",
 )
 
+
+def complete_table(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """For the shell: the tables that begin so. No log is opened for it."""
+    from eventlog.projection.discovery import installed
+
+    return [projection.name for projection in installed() if projection.name.startswith(incomplete)]
+
+
+def complete_last(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """For the shell: the one word that means a run, a session or a job whatever the log is."""
+    return ["last"] if "last".startswith(incomplete) else []
+
+
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do it without asking.")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from eventlog.cli.lazy import LazyGroup
-from eventlog.cli.options import view_options
+from eventlog.cli.options import complete_table, view_options
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import counted, version_option
@@ -38,7 +38,7 @@ def projections() -> None:
     """The tables computed from the events: rebuild, roll back, explain."""
 
 
-names_argument = click.argument("names", metavar="[NAME]…", nargs=-1)
+names_argument = click.argument("names", metavar="[NAME]…", nargs=-1, shell_complete=complete_table)
 
 
 @click.command("list")

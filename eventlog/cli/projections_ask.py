@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from eventlog.cli.options import view_options
+from eventlog.cli.options import complete_table, view_options
 from eventlog.cli.progress import bar
 from eventlog.cli.projections import _chosen, left_out, names_argument
 from eventlog.cli.state import State, pass_state
@@ -89,7 +89,7 @@ def _positions(positions: Any, most: int = 6) -> str:
 
 
 @click.command()
-@click.argument("table")
+@click.argument("table", shell_complete=complete_table)
 @click.argument("key")
 @view_options
 @pass_state

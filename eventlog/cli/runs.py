@@ -8,7 +8,7 @@ import click
 
 from eventlog.cli.as_json import struct_fields
 from eventlog.cli.lazy import LazyGroup
-from eventlog.cli.options import as_of_option, asked, confirm, view_options, yes_option
+from eventlog.cli.options import as_of_option, asked, complete_last, confirm, view_options, yes_option
 from eventlog.cli.pairs import pairs
 from eventlog.cli.state import State, pass_state, together
 from eventlog.cli.times import counted, show_duration, time_option
@@ -146,7 +146,7 @@ def list_runs(
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN", type=RUN)
+@click.argument("run_id", metavar="RUN", type=RUN, shell_complete=complete_last)
 @click.option("--status", "-s", type=click.Choice(STATUSES), help="The status it should have had.")
 @click.option("--note", "-n", metavar="TEXT", help="Another remark.")
 @click.option("--project", "-p", metavar="ID", help="Another project.")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from eventlog.cli.as_json import struct_fields
-from eventlog.cli.options import as_of_option, asked, view_options
+from eventlog.cli.options import as_of_option, asked, complete_last, view_options
 from eventlog.cli.runs import RUN, outcome, resolve, signal_name
 from eventlog.cli.runs_tail import CHANNELS, Growing, file_of
 from eventlog.cli.state import State, pass_state
@@ -19,7 +19,7 @@ LAST_MESSAGES = LAST_LINES = 20
 
 
 @click.command()
-@click.argument("run_id", metavar="[RUN]", type=RUN, default="last")
+@click.argument("run_id", metavar="[RUN]", type=RUN, default="last", shell_complete=complete_last)
 @as_of_option
 @view_options
 @pass_state
@@ -154,7 +154,7 @@ def metric_value(metric: Any) -> str:
 
 
 @click.command()
-@click.argument("run_ids", metavar="RUN RUN…", type=RUN, nargs=-1, required=True)
+@click.argument("run_ids", metavar="RUN RUN…", type=RUN, nargs=-1, required=True, shell_complete=complete_last)
 @as_of_option
 @view_options
 @pass_state

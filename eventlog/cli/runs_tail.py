@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from eventlog.cli.as_json import to_json
-from eventlog.cli.options import view_options
+from eventlog.cli.options import complete_last, view_options
 from eventlog.cli.runs import RUN, resolve
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.view import View
@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 16
 
 
 @click.command()
-@click.argument("run_id", metavar="[RUN]", type=RUN, default="last")
+@click.argument("run_id", metavar="[RUN]", type=RUN, default="last", shell_complete=complete_last)
 @click.option("--lines", "-n", type=click.IntRange(0), default=20, show_default=True, help="So many lines of each.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the run ends.")
 @click.option("--stdout", "only", flag_value="stdout", help="Only what it printed on stdout.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eventlog.cli.options import confirm, view_options, yes_option
+from eventlog.cli.options import complete_last, confirm, view_options, yes_option
 from eventlog.cli.sessions import resolve
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import time_option
@@ -52,7 +52,7 @@ def create(
 
 
 @click.command()
-@click.argument("session", metavar="SESSION")
+@click.argument("session", metavar="SESSION", shell_complete=complete_last)
 @click.argument("text", default="-")
 @click.option(
     "--role",
@@ -96,7 +96,7 @@ def message(
 
 
 @click.command()
-@click.argument("session", metavar="SESSION")
+@click.argument("session", metavar="SESSION", shell_complete=complete_last)
 @click.argument("word", metavar="STATUS")
 @click.option("--reason", metavar="TEXT", help="Why.")
 @view_options
@@ -109,7 +109,7 @@ def status(state: State, view: View, session: str, word: str, reason: str | None
 
 
 @click.command()
-@click.argument("session", metavar="SESSION")
+@click.argument("session", metavar="SESSION", shell_complete=complete_last)
 @click.argument("title")
 @view_options
 @pass_state
@@ -143,7 +143,7 @@ def restore(state: State, view: View, sessions: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("session", metavar="SESSION")
+@click.argument("session", metavar="SESSION", shell_complete=complete_last)
 @click.option("--reason", metavar="TEXT", help="Why.")
 @yes_option
 @view_options
@@ -159,7 +159,7 @@ def delete(state: State, view: View, session: str, reason: str | None, yes: bool
 
 
 @click.command()
-@click.argument("session", metavar="SESSION")
+@click.argument("session", metavar="SESSION", shell_complete=complete_last)
 @click.argument("message", metavar="[MESSAGE]", required=False)
 @click.option("--start", is_flag=True, help="Go on from the start, after no message.")
 @click.option("--reason", metavar="TEXT", help="Why.")
@@ -175,7 +175,7 @@ def rewind(state: State, view: View, session: str, message: str | None, start: b
 
 
 @click.command()
-@click.argument("session", metavar="SESSION")
+@click.argument("session", metavar="SESSION", shell_complete=complete_last)
 @click.argument("message", metavar="[MESSAGE]", required=False)
 @click.option("--id", "session_id", metavar="ID", help="The new session's id. Default: a new one.")
 @click.option("--title", metavar="TEXT", help="The new session's title. Default: that of SESSION.")

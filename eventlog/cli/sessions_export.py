@@ -6,14 +6,14 @@ import sys
 
 import click
 
-from eventlog.cli.options import as_of_option, asked, output_file, yes_option
+from eventlog.cli.options import as_of_option, asked, complete_last, output_file, yes_option
 from eventlog.cli.sessions import resolve
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.view import View
 
 
 @click.command()
-@click.argument("session", metavar="[SESSION]", default="last")
+@click.argument("session", metavar="[SESSION]", default="last", shell_complete=complete_last)
 @click.option(
     "--format",
     "form",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from eventlog.cli.options import as_of_option, asked, view_options
+from eventlog.cli.options import as_of_option, asked, complete_last, view_options
 from eventlog.cli.sessions import resolve
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import show_duration, show_size
@@ -17,7 +17,7 @@ offset_option = click.option("--offset", type=click.IntRange(0), default=0, help
 
 
 @click.command()
-@click.argument("session", metavar="[SESSION]", default="last")
+@click.argument("session", metavar="[SESSION]", default="last", shell_complete=complete_last)
 @click.option("--status", "-s", metavar="WORD", help="Only those in this state.")
 @as_of_option
 @view_options
@@ -44,7 +44,7 @@ def instances(state: State, view: View, as_of: str | None, session: str, status:
 
 
 @click.command()
-@click.argument("session", metavar="[SESSION]", default="last")
+@click.argument("session", metavar="[SESSION]", default="last", shell_complete=complete_last)
 @click.option(
     "--role", "-r", type=click.Choice(["system", "user", "assistant", "tool"]), help="Only those of this role."
 )
@@ -99,7 +99,7 @@ def messages(
 
 
 @click.command()
-@click.argument("session", metavar="[SESSION]", default="last")
+@click.argument("session", metavar="[SESSION]", default="last", shell_complete=complete_last)
 @click.option(
     "--outcome",
     "-o",
@@ -145,7 +145,7 @@ def tools(
 
 
 @click.command("llm-calls")
-@click.argument("session", metavar="[SESSION]", default="last")
+@click.argument("session", metavar="[SESSION]", default="last", shell_complete=complete_last)
 @click.option(
     "--status", "-s", type=click.Choice(["completed", "failed", "retracted"]), help="Only those in this state."
 )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from eventlog.cli.as_json import struct_fields, to_json
-from eventlog.cli.options import as_of_option, asked, view_options
+from eventlog.cli.options import as_of_option, asked, complete_last, view_options
 from eventlog.cli.sessions import resolve
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import counted, show_duration, show_size
@@ -19,7 +19,7 @@ FIRST_LINES, FIRST_CHARACTERS = 12, 1_500
 
 
 @click.command()
-@click.argument("session", metavar="[SESSION]", default="last")
+@click.argument("session", metavar="[SESSION]", default="last", shell_complete=complete_last)
 @click.option("--limit", "-n", type=click.IntRange(1), help="Only this many messages, the last ones.")
 @click.option("--all", "everything", is_flag=True, help="After it the messages beside it: other branches and agents.")
 @click.option("--full", is_flag=True, help="All that tools were called with and answered, and what models thought.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventlog.cli.options import as_of_option, output_file, yes_option
+from eventlog.cli.options import as_of_option, complete_table, output_file, yes_option
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import counted, version_option
@@ -25,7 +25,7 @@ def tables() -> None:
 
 
 @tables.command()
-@click.argument("table", metavar="TABLE")
+@click.argument("table", metavar="TABLE", shell_complete=complete_table)
 @click.option(
     "--format",
     "form",

@@ -62,7 +62,11 @@ def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 def private_file(target: Path) -> Iterator[BinaryIO]:
     """A file that only its owner can read, which appears under its name when it is complete and on disk."""
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        error.filename = os.fspath(target)  # the name that somebody gave
+        raise
     try:
         with os.fdopen(descriptor, "wb") as out:
             yield out

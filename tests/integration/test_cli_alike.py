@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 
 import eventlog
+from eventlog.cli.root import cli as root
 from eventlog.errors import InvalidEvent, InvalidInput
 from eventlog.events.runs import RunOutputCaptured
 from eventlog.projection.machine import LAZY_STEP
@@ -183,6 +185,14 @@ def test_a_path_that_is_no_text_is_refused_before_anything_is_made(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_is_not_there_is_told_with_the_name_that_was_given(cli: Cli, tmp_path: Path) -> None:
+    with eventlog.open(cli.db) as log:
+        log.sessions.create(session_id="s")
+    target = tmp_path / "none" / "x.md"
+    said = cli("sessions", "export", "s", "-o", target, status=1).stderr
+    assert said == f"error: No such file or directory: {target}\n"
+
+
 # what a run printed
 
 
@@ -220,3 +230,24 @@ def test_one_is_no_plural(cli: Cli, tmp_path: Path) -> None:
     cli("jobs", "enqueue", "--kind", "shell", "--", "true")
     said = cli("jobs", "work", "--until-empty").stdout
     assert "kinds shell, 1 thread\n" in said and said.endswith("worker stopped after 1 attempt\n")
+
+
+# completion
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("projections explain run", "run_statistics"),
+        ("projections rebuild run", "runs"),
+        ("tables export sess", "sessions"),
+        ("runs show la", "last"),
+        ("sessions export la", "last"),
+        ("jobs explain la", "last"),
+    ],
+)
+def test_the_shell_completes_tables_and_last(words: str, completed: str) -> None:
+    *before, incomplete = words.split()
+    assert completed in [
+        one.value for one in ShellComplete(root, {}, "eventlog", "X").get_completions(before, incomplete)
+    ]
