@@ -164,7 +164,10 @@ class Projections:
                 found |= {name: why for name in group.names if name not in found}
         if names is None:
             return found
-        picked = {name for group in self._pick(names) for name in group.names}
+        picked = {names} if isinstance(names, str) else set(names)  # not `_pick`: a server has some that are not here
+        for group in self.groups.values():
+            if not picked.isdisjoint(group.names):
+                picked.update(group.names)
         return {name: why for name, why in found.items() if name in picked}
 
     def _pick(self, names: Iterable[str] | None) -> list[Group]:

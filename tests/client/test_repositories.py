@@ -28,9 +28,11 @@ from eventlog.errors import (
 )
 from eventlog.events.workers import WorkerStarted
 from eventlog.repositories.jobs import LateResult, NewJob
+from tests.client.support import TOKEN, ThreadServer
 from tests.conftest import OpenLog
 from tests.helpers import Noted, notes
 from tests.jobs.worker_support import drain
+from tests.projections import things
 from tests.web.support import Server
 
 HOUR = 3_600_000_000
@@ -246,6 +248,17 @@ def test_a_log_for_reading_takes_no_commands(open_log: OpenLog) -> None:
 def test_projections_of_ones_own_are_the_servers(target: str) -> None:
     with pytest.raises(InvalidInput, match="those of its server"):
         eventlog.open(target, extra_projections=eventlog_projections())
+
+
+def test_a_table_of_a_projection_that_only_the_server_has_is_verified(
+    thread_server: ThreadServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVENTLOG_TOKEN", TOKEN)
+    with eventlog.open(":memory:", extra_projections=things.everything()) as served:
+        thread_server.serve(served)
+        said = Cli(thread_server.url)("projections", "verify", "things")
+        thread_server.rest()
+    assert "not checked" not in said.stderr and "the tables are what the events say" in said.stdout
 
 
 def eventlog_projections() -> Any:
