@@ -20,6 +20,8 @@ LAZY_STEP = 256
 """So many events a lazy projection may wait for; of a batch of a quarter of them it takes what it wants at once."""
 LAZY_MOST = 20_000
 """Further behind it is left to whoever asks it."""
+LAZY_LOOK = LAZY_MOST // 2
+"""Every so many positions it takes what waits, however little, lest what it does not want leave it so far behind."""
 State = Literal["live", "pinned", "failed"]
 
 
@@ -99,13 +101,16 @@ class _Moving:
 
 
 class _Lazy:
-    """A group that follows in bigger steps. ``waiting``: how many events it may have to catch up with."""
+    """A group that follows in bigger steps.
 
-    __slots__ = ("group", "position", "tags", "waiting")
+    ``waiting``: how many events it may have to catch up with; ``looked``: up to where it last tried.
+    """
+
+    __slots__ = ("group", "looked", "position", "tags", "waiting")
 
     def __init__(self, group: Group, position: int) -> None:
         self.group = group
-        self.position = position
+        self.position = self.looked = position
         self.tags = frozenset(group.tags)
         self.waiting = 0
 
@@ -172,15 +177,17 @@ class Inline:
                 save(writer, group, rollups, checkpoints(writer, old), new, made)
                 self.forget()
         for lazy in found.lazy:
-            if mine := [item for item in items if item[0].type in lazy.tags]:
+            mine = [item for item in items if item[0].type in lazy.tags]
+            if mine or new - lazy.looked > LAZY_LOOK:
                 self._apply_lazily(writer, lazy, mine, old, new)
 
     def _apply_lazily(self, writer: Writer, lazy: _Lazy, mine: list[Item], old: int, new: int) -> None:
-        """Take a big batch at once, let others wait, and catch up when enough has come together."""
+        """Take a big batch at once, let others wait, and catch up when enough has come together or it lags far."""
         if lazy.waiting or len(mine) < LAZY_STEP // 4:
             lazy.waiting += len(mine)
-            if lazy.waiting < LAZY_STEP:
+            if lazy.waiting < LAZY_STEP and new - lazy.looked <= LAZY_LOOK:
                 return
+        lazy.looked = new
         stored = checkpoints(writer, old)
         group = lazy.group
         if not usable(group, stored) or new - stored[group.root.name].position > LAZY_MOST:

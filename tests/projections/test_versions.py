@@ -9,6 +9,7 @@ import pytest
 import eventlog
 from eventlog.app import Log
 from eventlog.errors import EventLogError, ProjectionError, ProjectionUnknown
+from eventlog.projection import machine, manager
 from tests.conftest import OpenLog
 from tests.helpers import Noted, assert_whole, behind_the_back, notes
 from tests.projections import things
@@ -199,6 +200,22 @@ def test_logs_with_different_modes_open_at_once_see_true_tables(open_log: OpenLo
     head = inline.head().position
     positions = {one.name: one.position for one in inline.projections.status() if one.name != LAZY}
     assert positions == dict.fromkeys(set(inline.projections.names()) - {LAZY}, head)
+
+
+def test_what_waits_to_be_asked_is_not_left_behind_by_events_that_it_does_not_want(
+    open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (machine, manager):
+        monkeypatch.setattr(module, "LAZY_MOST", 40)
+    monkeypatch.setattr(machine, "LAZY_LOOK", 20)
+    log = open_log()
+    log.runs.start("before")
+    for _ in range(5):
+        log.append("note-1", notes(15))
+    log.runs.start("after")
+    assert status(log, LAZY).lag == 0
+    assert log.search.count("before") == log.search.count("after") == 1
+    assert log.projections.verify() == []
 
 
 @pytest.mark.parametrize("behind", [10, 2500, 9000])
