@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -96,8 +97,16 @@ class RootGroup(LazyGroup):
 
 
 def _never_fail_to_print() -> None:
-    """A character that the terminal's encoding lacks is shown escaped instead of ending the program."""
+    """A character that the output's encoding lacks is written as JSON escapes it, instead of ending the program."""
+    codecs.register_error("eventlog", _escaped)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+            reconfigure(errors="eventlog")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    from eventlog.cli.sanitise import json_escape
+
+    assert isinstance(error, UnicodeEncodeError)  # noqa: S101
+    return "".join(map(json_escape, error.object[error.start : error.end])), error.end

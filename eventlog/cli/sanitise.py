@@ -54,7 +54,9 @@ def clean_json(text: str) -> str:
 
     Outside of strings JSON has none but white space, so every hit is inside a string.
     """
-    return text if _is_plain(text) or UNSAFE.search(text) is None else UNSAFE.sub(_json_escape, text)
+    if _is_plain(text) or UNSAFE.search(text) is None:
+        return text
+    return UNSAFE.sub(lambda match: json_escape(match[0]), text)
 
 
 def _visible(match: re.Match[str]) -> str:
@@ -63,8 +65,9 @@ def _visible(match: re.Match[str]) -> str:
     return named or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}")
 
 
-def _json_escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
+def json_escape(character: str) -> str:
+    """A character as it may stand in a string of JSON, in ASCII."""
+    code = ord(character)
     if code < 0x10000:
         return f"\\u{code:04x}"
     code -= 0x10000

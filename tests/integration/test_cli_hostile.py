@@ -172,6 +172,22 @@ def test_messages_are_clean_too(db: Path) -> None:
         assert CONTROL.findall(result.stdout + result.stderr) == []
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("words", ["runs list --json", "runs list --jsonl", "runs show 1 --json", "log read --jsonl"])
+def test_json_is_json_in_every_encoding(tmp_path: Path, words: str, encoding: str) -> None:
+    command = "é 日本 \U0001f600"
+    with eventlog.open(tmp_path / "log.db") as log:
+        log.runs.start(command)
+    done = subprocess.run(
+        [sys.executable, "-m", "eventlog", "--db", str(tmp_path / "log.db"), *words.split()],
+        env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    # A terminal library takes an encoding of ASCII for a mistake, and UTF-8 for what was meant.
+    found = json.loads(done.stdout.decode("latin-1" if encoding == "latin-1" else "utf-8"))
+    found = found[0] if isinstance(found, list) else found
+    assert found.get("data", found)["command"] == command
+
+
 def test_a_long_running_program_s_progress_bar_is_readable(tmp_path: Path) -> None:
     with eventlog.open(tmp_path / "log.db") as log:
         log.runs.start("x")
