@@ -218,7 +218,7 @@ def _tell(view: View, log: Any, names: tuple[str, ...], what: str) -> None:
     """Say what became of them; JSON: how each of them stands, as `status` tells it."""
     touched = _touched(log, names)
     if not names and (others := left_out(log.projections.left_out())):
-        click.echo(f"left alone: {others}", err=True)
+        view.hint(f"left alone: {others}")
     if view.is_json:
         view.objects(touched)
         return

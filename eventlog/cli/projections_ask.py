@@ -146,7 +146,7 @@ def verify(state: State, view: View, names: tuple[str, ...]) -> None:
         found = list(log.projections.verify(chosen, progress=progress))
         others = left_out(log.projections.left_out(chosen))
     if others:
-        click.echo(f"not checked: {others}", err=True)
+        view.hint(f"not checked: {others}")
     view.rows(
         found if view.is_json else found[:SHOWN],
         [

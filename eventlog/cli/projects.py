@@ -23,7 +23,7 @@ def projects() -> None:
 @view_options
 @pass_state
 def list_projects(state: State, view: View, as_of: str | None, limit: int | None) -> None:
-    """List projects. Those that runs name and nobody added are told beside."""
+    """List projects. Those that runs name and that are not there are told beside."""
     with asked(state, as_of, view) as source:
         found = source.projects.list()
         view.rows(
@@ -41,9 +41,7 @@ def list_projects(state: State, view: View, as_of: str | None, limit: int | None
         added = {project.project_id for project in found}
         for row in source.statistics.runs(by="project"):
             if row.bucket and row.bucket not in added:
-                click.echo(
-                    f"{counted(row.runs, 'run')} of a project that was not added: {view.line(row.bucket)}", err=True
-                )
+                view.hint(f"{counted(row.runs, 'run')} of a project that is not there: {row.bucket}")
 
 
 @projects.command()

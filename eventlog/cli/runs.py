@@ -225,12 +225,13 @@ def recover(state: State, view: View, dry_run: bool) -> None:
         left = waiting(log.data_dir)
     if imported is not None:
         if imported.events:
-            click.echo(f"in the log now, after waiting in the spool: {counted(imported.events, 'event')}", err=True)
+            view.hint(f"in the log now, after waiting in the spool: {counted(imported.events, 'event')}")
         for told in imported.told:
-            click.echo(told, err=True)
-    if left:
-        events = counted(sum(one.events for one in left), "event")
-        click.echo(f"{events} still in the spool: `eventlog runs spool` says where, and for which log", err=True)
+            view.hint(told)
+    if events := sum(one.events for one in left if one.state != "damaged"):
+        view.hint(f"{counted(events, 'event')} still in the spool: `eventlog runs spool` says where, and for which log")
+    if damaged := sum(one.state == "damaged" for one in left):
+        view.hint(f"{counted(damaged, 'damaged file')} in the spool: `eventlog runs spool` says where")
     if view.is_json:
         view.objects(struct_fields(run) | {"evidence": evidence} for run, evidence in found)
         return

@@ -109,6 +109,10 @@ class View(NamedTuple):
         if not self.is_json:
             self.echo(self.text(text))
 
+    def hint(self, text: str) -> None:
+        """A line beside what was asked, on stderr, JSON or not."""
+        click.echo(clean_line(text), err=True)
+
     def done(self, text: str, done: str, **what: object) -> None:
         """What was done, as a line for people; JSON: an object with what it was done to, and the word for it."""
         if self.is_json:

@@ -6,6 +6,8 @@ import json
 import os
 import pty
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +172,23 @@ def test_messages_are_clean_too(db: Path) -> None:
         result = CliRunner().invoke(cli, ["--db", str(db), *words])
         assert result.exit_code in (1, 2)
         assert CONTROL.findall(result.stdout + result.stderr) == []
+
+
+def test_the_name_of_a_table_that_another_program_made_is_clean_too(db: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(db, tmp_path))
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "INSERT INTO projections (name, kind, version, fingerprint, state, updated_at) "
+        "VALUES (?, 'entity', 1, '', 'live', 0)",
+        (ATTACKS,),
+    )
+    connection.commit()
+    connection.close()
+    for words in ("projections verify", "projections resume", "projections status", "db check", "db status --json"):
+        result = CliRunner().invoke(cli, ["--db", str(path), *words.split()])
+        assert result.exit_code == 0, result.stderr
+        assert CONTROL.findall(result.stdout + result.stderr) == []
+        assert "rm -rf" in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

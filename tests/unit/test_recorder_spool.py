@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,8 +154,15 @@ def test_what_waits_is_listed_for_whichever_log(log: Any, tmp_path: Path, capsys
     away._close_file()
     away.spooled = 0
     path = spooled(log)
-    path.write_bytes(path.read_bytes() + b"garbage\n")
-    assert f"{path}.damaged holds 1 line that cannot be imported" in cli("recover").err
+    strange = rb'{"key":"k","stream":"run-1","at":1,"event":{"type":"run.\u001b]0;x\u0007"}}'
+    path.write_bytes(path.read_bytes() + strange + b"\n")
+    done = cli("recover").err
+    assert f"{path}.damaged holds 1 line that cannot be imported" in done and not re.search("[\x1b\x07]", done)
+    # What is damaged was imported but for a line.
+    assert (
+        "1 event still in the spool: `eventlog runs spool` says where, and for which log\n"
+        "1 damaged file in the spool: `eventlog runs spool` says where\n"
+    ) in done
     assert [one.state for one in spool.waiting(log.data_dir)] == ["waiting", "damaged"]
 
 
