@@ -83,7 +83,9 @@ class ClaudeTranscripts:
 
     def sources(self, path: Path) -> Iterator[Path]:
         """The transcripts in a folder (``~/.claude``, its ``projects``, or one of them)."""
-        yield from path.rglob("*.jsonl")
+        for one in path.rglob("*.jsonl"):
+            if one.name != "history.jsonl":  # what was typed, for the arrow keys
+                yield one
 
     def knows(self, path: Path, value: dict[str, Any]) -> bool:
         """Whether a record has the ids that theirs have, or is a message."""

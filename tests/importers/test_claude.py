@@ -245,6 +245,20 @@ def test_an_agent_of_a_workflow_is_one_session_below_that_of_the_workflow(log: L
     assert [tool.child_session_id for tool in rows(log, TOOLS)] == [f"{SESSION}:ag1"]
 
 
+def test_a_folder_of_settings_is_taken_for_its_transcripts(log: Log, tmp_path: Path) -> None:
+    write(tmp_path / "projects" / "-x" / f"{SESSION}.jsonl", lines([said(1, "go")]))
+    typed = {
+        "display": "go",
+        "pastedContents": {},
+        "timestamp": 1_759_000_000_000,
+        "project": "/x",
+        "sessionId": SESSION,
+    }
+    write(tmp_path / "history.jsonl", lines([typed]))
+    report = log.import_from("claude", tmp_path)
+    assert not report.partial and len(report.sources) == 1
+
+
 @pytest.mark.parametrize("main_first", [True, False])
 def test_a_sidechain_that_replays_a_call_does_not_count(log: Log, tmp_path: Path, main_first: bool) -> None:
     main = answered(1, "a", call="one")
