@@ -11,14 +11,15 @@ from eventlog.worker.attempt import WorkerLog
 
 def left(log: WorkerLog, queues: Collection[str] | None, kinds: Collection[str]) -> Iterator[str]:
     """A sentence for each queue of ``queues`` (None: all) with jobs that wait, and for each that is not there."""
-    states = {state.queue: state for state in log.queues.list()}
-    for name in queues or ():
-        if name not in states:
-            yield f"there is no queue {name}: no job is in it"
     waiting: dict[str, dict[str, int]] = {}
     for (status, name, kind), number in log.jobs.counts(by=("status", "queue", "kind")).items():
         if status == "queued" and (queues is None or name in queues):
             waiting.setdefault(name, {})[kind] = number
+    # After the jobs: one may be enqueued meanwhile, the first of its queue.
+    states = {state.queue: state for state in log.queues.list()}
+    for name in queues or ():
+        if name not in states:
+            yield f"there is no queue {name}: no job is in it"
     for name, numbers in sorted(waiting.items()):
         ours = sum(number for kind, number in numbers.items() if kind in kinds)
         if ours:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from eventlog.clock import now_us
 from eventlog.errors import Conflict, InvalidInput
 from eventlog.worker import JobContext, Worker, job
 from eventlog.worker.handlers import load
+from eventlog.worker.left import left
 from projections.jobs import Job
 from tests.helpers import eventually
 from tests.jobs import handlers
@@ -452,6 +454,22 @@ def test_until_empty_tells_what_stays_in_the_queues_and_why(log: Log) -> None:
     told.clear()
     drain(log, tell=told.append, queues=["nosuch", "later"])
     assert told[1:-1] == ["there is no queue nosuch: no job is in it", "1 job left in the queue later: not to run yet"]
+
+
+def test_what_is_left_is_told_of_a_queue_that_came_to_be_meanwhile(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.jobs.enqueue("add", {"a": 1})
+
+    def then_enqueue(asked: Callable[..., Any], queue: str) -> Callable[..., Any]:
+        def answer(**given: Any) -> Any:
+            found = asked(**given)
+            log.jobs.enqueue("add", {"a": 1}, queue=queue)
+            return found
+
+        return answer
+
+    monkeypatch.setattr(log.queues, "list", then_enqueue(log.queues.list, "first"))
+    monkeypatch.setattr(log.jobs, "counts", then_enqueue(log.jobs.counts, "second"))
+    assert list(left(log, None, ["add"])) == ["1 job left in the queue default: not to run yet"]
 
 
 # making handlers
