@@ -90,9 +90,9 @@ def version_option(value: str | None, zone: tzinfo | None, option: str = "--as-o
     if value is None:
         return None
     digits = value.strip().removeprefix("v")
-    if digits.isascii() and digits.isdigit():
-        return int(digits)
     try:
+        if digits.isascii() and digits.isdigit():
+            return int(digits)
         return to_datetime(parse_time(value, zone))
     except ValueError as error:
         raise click.BadParameter(f"{error}; a version is a number like 42", param_hint=f"'{option}'") from None

@@ -164,7 +164,7 @@ def test_projects_that_runs_alone_name_are_told_beside_the_others(cli: Cli) -> N
 
 
 def test_a_version_that_is_none_is_told_as_such_and_not_as_a_time_alone(cli: Cli) -> None:
-    for words in ("projections rollback --to abc", "runs list --as-of -1"):
+    for words in ("projections rollback --to abc", "runs list --as-of -1", f"runs list --as-of {'9' * 5000}"):
         assert "a version is a number like 42" in cli(*words.split(), status=2).stderr
 
 
