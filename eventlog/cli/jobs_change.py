@@ -10,7 +10,7 @@ import click
 from eventlog.cli.jobs import ENDED, PAGE, resolve, user
 from eventlog.cli.options import confirm, view_options, yes_option
 from eventlog.cli.state import State, pass_state, together
-from eventlog.cli.times import time_option
+from eventlog.cli.times import counted, time_option
 from eventlog.cli.view import View
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def purge(state: State, view: View, older_than: str, status: tuple[str, ...], dr
         log.projections.require("jobs")
         count = log.jobs.purge(before, chosen, dry_run=True)
         if not dry_run and count:
-            confirm(f"Take {count} {'job' if count == 1 else 'jobs'} out of the tables?", yes)
+            confirm(f"Take {counted(count, 'job')} out of the tables?", yes)
             count = log.jobs.purge(before, chosen, reason=f"purged by {user()}")
     if view.is_json:
         view.item({"jobs": count, "dry_run": dry_run})
     else:
-        jobs = f"{count} {'job' if count == 1 else 'jobs'}"
+        jobs = counted(count, "job")
         view.say(f"{jobs} would be taken out of the tables" if dry_run else f"{jobs} taken out of the tables")

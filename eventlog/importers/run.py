@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 import msgspec
 
 from eventlog.blobs import Blobs
+from eventlog.clock import counted
 from eventlog.errors import InvalidEvent, InvalidInput, InvalidName, NotFound
 from eventlog.events.agents import MessageAdded
 from eventlog.events.imports import SourceOpened, SourceRestarted
@@ -450,7 +451,7 @@ class Importing:
             # What was quarantined before stays so; only of what is read as a whole each time it is met again.
             unreadable += self.row.quarantined_records - self.intake.resolved
         if problem is None and unreadable:
-            problem = f"{_many(unreadable)} could not be read"
+            problem = f"{counted(unreadable, 'record')} could not be read"
         if status == "imported" and self.waiting:
             status = "waiting"
         return Source(_text(self.path), status, self.size, self.offset, counts, problem)
@@ -643,7 +644,7 @@ class Importing:
             if self.intake.changed:
                 self.intake.close_part(cursor)
         if still:
-            self.failure = f"{_many(still)} cannot be read still"
+            self.failure = f"{counted(still, 'record')} cannot be read still"
         return "imported"
 
     # databases
@@ -693,10 +694,6 @@ def fingerprint(file: BinaryIO, offset: int) -> str:
 def _text(path: Path) -> str:
     """A path as text that can be stored, whatever bytes are in it."""
     return str(path).encode("utf-8", "backslashreplace").decode()
-
-
-def _many(count: int) -> str:
-    return f"{count} record{'' if count == 1 else 's'}"
 
 
 def _said(error: BaseException) -> str:

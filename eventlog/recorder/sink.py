@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from eventlog.clock import now_us
+from eventlog.clock import counted, now_us
 from eventlog.errors import InvalidInput
 from eventlog.events.runs import RunEvent, RunStarted
 from eventlog.log import Append
@@ -237,18 +237,18 @@ class Sink:
             self.import_waiting()
 
     def report(self) -> str | None:
-        """What is not in the log, where it waits, and what to do: a line each, or None."""
+        """What is not in the log, where it waits, and what to do: a line each, safe in a terminal, or None."""
         lines = []
         if self.spooled:
             where = ", ".join(str(path) for path in self._paths)
             lines.append(
-                f"eventlog: {_count(self.spooled, 'event')} not in the log ({_why(self.problem)}); they wait in "
+                f"eventlog: {counted(self.spooled, 'event')} not in the log ({_why(self.problem)}); they wait in "
                 f"{where} and are imported by the next recorded run, or by `eventlog runs recover`"
             )
         if self.dropped:
-            lines.append(f"eventlog: {_count(self.dropped, 'thing')} could not be recorded ({_why(self.refusal)})")
+            lines.append(f"eventlog: {counted(self.dropped, 'thing')} could not be recorded ({_why(self.refusal)})")
         lines += [f"eventlog: {told}" for told in self.damaged]
-        return "\n".join(lines) or None
+        return "\n".join(map(_shown, lines)) or None
 
     def close(self) -> None:
         """Close the log, where it was opened. Never raises."""
@@ -281,5 +281,6 @@ def _why(error: BaseException | None) -> str:
     return " ".join(told.split())[:300]
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number:,} {what}s"
+def _shown(text: str) -> str:
+    # What was to be recorded, and a spool file, may name anything, and this goes to a terminal.
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from eventlog.clock import now_us, show_duration
+from eventlog.clock import counted, now_us, show_duration
 from eventlog.errors import NotFound, ProjectionError
 from eventlog.events.jobs import JobCancelRequested, JobHeld, JobStatus
 from eventlog.events.workers import QueueLimited, QueuePaused
@@ -19,7 +19,6 @@ from eventlog.repositories.job_story import (
     SHORT,
     Sentence,
     Told,
-    count,
     fold,
     progress_text,
     story,
@@ -168,7 +167,7 @@ def _held_back(scene: _Scene) -> Iterator[Blocker]:
         if len(holders) >= queue.max_running:
             shown = ", ".join(job_id[-SHORT:] for job_id in holders[:3])
             more = f" and {len(holders) - 3} more" if len(holders) > 3 else ""
-            held = f"held by {count(len(holders), 'job')}: {shown}{more}" if holders else "so nothing of it runs"
+            held = f"held by {counted(len(holders), 'job')}: {shown}{more}" if holders else "so nothing of it runs"
             yield Blocker(
                 "limit",
                 f"the limit of the queue {name} is {queue.max_running}, {held}",
@@ -192,8 +191,8 @@ def _without_worker(scene: _Scene) -> Iterator[Blocker]:
     alive = [worker for worker in heard if worker.worker_id not in gone]
     if not alive:
         silent = [worker.worker_id for worker in able if worker.worker_id not in gone]
-        known = f"; {count(len(silent), 'worker')} that would take it said nothing for too long" if silent else ""
-        known += f"; {count(len(gone), 'worker')} that would have taken it went without a word" if gone else ""
+        known = f"; {counted(len(silent), 'worker')} that would take it said nothing for too long" if silent else ""
+        known += f"; {counted(len(gone), 'worker')} that would have taken it went without a word" if gone else ""
         yield Blocker(
             "no_worker",
             f"no worker lives that takes {job.kind} from the queue {job.queue}{known}; `eventlog jobs work` starts one",
@@ -206,7 +205,8 @@ def _without_worker(scene: _Scene) -> Iterator[Blocker]:
     if taken >= places:
         yield Blocker(
             "workers_busy",
-            f"{count(len(alive), 'worker')} would take it, with {count(places, 'place')} for a job, and none is free",
+            f"{counted(len(alive), 'worker')} would take it, with {counted(places, 'place')} for a job, "
+            "and none is free",
             {"workers": sorted(names)[:NAMED], "places": places, "taken": taken},
         )
 
@@ -227,7 +227,7 @@ def _behind(scene: _Scene) -> Iterator[Blocker]:
     if ahead:
         yield Blocker(
             "jobs_ahead",
-            f"{count(ahead, 'job')} of the queue {job.queue} can run and {'goes' if ahead == 1 else 'go'} before it",
+            f"{counted(ahead, 'job')} of the queue {job.queue} can run and {'goes' if ahead == 1 else 'go'} before it",
             {"queue": job.queue, "jobs": ahead},
         )
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eventlog.clock import iso, show_duration
+from eventlog.clock import counted, iso, show_duration
 from eventlog.events.jobs import (
     JobAttemptFailed,
     JobCancelled,
@@ -115,11 +115,6 @@ def progress_text(done: int | None, total: int | None, message: str | None) -> s
     return f"{done}{of} done{f': {message}' if message else ''}"
 
 
-def count(number: int, what: str) -> str:
-    """``1 job``, ``2 jobs``."""
-    return f"{number} {what}" + ("" if number == 1 else "s")
-
-
 def when(us: int) -> str:
     """A time in ISO 8601; one that no calendar has, as it is."""
     try:
@@ -193,9 +188,9 @@ def _failed(told: Told) -> str:
     job = told.before
     failures, crashes, retries = (0, 0, 0) if job is None else (job.failures, job.crashes, job.max_retries)
     reasons = {
-        "retries_exhausted": f"{count(failures, 'failure')}, and at most {retries} retries",
+        "retries_exhausted": f"{counted(failures, 'failure')}, and at most {retries} retries",
         "not_retryable": "its error is none that another attempt would mend",
-        "crash_loop": f"its worker was lost {count(crashes, 'time')}, as often as it may",
+        "crash_loop": f"its worker was lost {counted(crashes, 'time')}, as often as it may",
         "crashed": "it is not to be run again after a crash (on_crash is fail)",
     }
     return f"failed for good: {reasons[told.event.reason]}"

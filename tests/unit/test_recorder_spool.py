@@ -12,7 +12,7 @@ import pytest
 
 import eventlog
 from eventlog.cli import main
-from eventlog.errors import DiskFull
+from eventlog.errors import DiskFull, InvalidInput
 from eventlog.events.runs import RunFinished, RunMetricLogged, RunStarted
 from eventlog.recorder import spool
 from eventlog.recorder.sink import Sink
@@ -128,6 +128,18 @@ def test_what_no_log_would_take_does_not_wait(log: Any) -> None:
     sink.spooled = sink.dropped = 0
     assert log.runs.import_spool() == spool.Imported(1, 2)
     assert [(row.command, row.status) for row in log.runs.list()] == [("good", "success")]
+
+
+def test_what_a_recorder_tells_in_a_terminal_has_no_controls_in_it(log: Any) -> None:
+    path = spooled(log)
+    path.write_bytes(path.read_bytes() + rb'{"key":"k","stream":"run-1","at":1,"event":{"type":"\u001b[2J"}}' + b"\n")
+    sink = log.runs._sink
+    sink.import_waiting()
+    sink._drop(1, InvalidInput("no \x9b31m\ud800"))
+    told = sink.report()
+    assert told is not None and "'\\x1b[2J'" in told and "no \\x9b31m\\ud800" in told
+    assert len(told.splitlines()) == 2 and "".join(told.splitlines()).isprintable()
+    sink.dropped, sink.damaged = 0, ()
 
 
 def test_what_waits_is_listed_for_whichever_log(log: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
