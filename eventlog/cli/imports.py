@@ -162,6 +162,8 @@ def _meant(imports: Any, text: str) -> str:
         for one in imports.list(text=None if text == "last" else Path(text).name)
         if (one.quarantined_records if text == "last" else one.path in (text, path))
     ]
+    if text == "last" and not found:
+        raise click.ClickException("everything could be read, of every source")
     return max(found, key=lambda one: one.last_at).source_id if found else text
 
 

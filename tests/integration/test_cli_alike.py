@@ -131,6 +131,7 @@ def test_h_is_help_everywhere(cli: Cli, words: str) -> None:
 
 
 def test_a_source_of_an_import_is_meant_by_its_path_or_as_the_last_bad_one(cli: Cli, tmp_path: Path) -> None:
+    assert "everything could be read" in cli("import", "quarantine", "last", status=1).stderr
     for name in ("bad.jsonl", "good.jsonl"):
         good = '{"type":"summary","summary":"s","leafUuid":"u"}\n'
         (tmp_path / name).write_text(("{torn\n" if name == "bad.jsonl" else "") + good)
