@@ -34,7 +34,8 @@ def data_folder(given: str | os.PathLike[str] | None, place: Place) -> Path | No
 
 def check_output(target: Path, place: Place) -> None:
     """Raises InvalidInput where writing to ``target`` would take a log away: under any name, the file that holds the
-    log of ``place`` or one that stands beside it, or a database whose -wal has what the file itself has not yet.
+    log of ``place`` or one that stands beside it, or a database that others have open, or whose -wal has what the file
+    itself has not yet.
     """
     log = place.path
     for own in () if log is None else (log, *(Path(f"{log}{end}") for end in ("-wal", "-shm", ".lock", ".token"))):
@@ -50,6 +51,27 @@ def check_output(target: Path, place: Place) -> None:
                 "another file; nothing was written",
                 path=str(target),
             )
+        if _is_open(target):
+            raise InvalidInput(
+                f"{target} is a database in use: write to another file; nothing was written", path=str(target)
+            )
+
+
+def _is_open(database: Path) -> bool:
+    """Whether a connection to a database in WAL mode is open: beside it no other can lock it for itself alone."""
+    import sqlite3
+    from contextlib import closing
+    from urllib.parse import quote
+
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True, timeout=0)) as connection:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        return "locked" in str(error)
+    except sqlite3.DatabaseError:  # no database
+        return False
+    return False
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -226,6 +226,23 @@ def test_no_command_writes_over_a_database_that_somebody_has_in_use(
     assert run(other, "projects", "list", "--jsonl").stdout.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", WRITERS.values(), ids=WRITERS)
+def test_no_command_writes_over_a_database_that_is_open_and_was_not_written_to(
+    full: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    other = tmp_path / "other.db"
+    with eventlog.open(full) as log:
+        log.sessions.create()
+    with eventlog.open(other) as log:
+        log.projects.add("p")
+    with eventlog.open(other, mode="r") as log:
+        assert len(log.projects.list()) == 1
+        assert Path(f"{other}-wal").stat().st_size == 0
+        told = run(full, *(str(other) if word == "FILE" else word for word in words), status=1)
+        assert "is a database in use" in told.stderr
+    run(full, *(str(other) if word == "FILE" else word for word in words))
+
+
 @pytest.mark.parametrize("data", [b'{"a":"\xff"}', b"\xff\xfe", b"{", b"[1]", b"", b'{"a":1e999}'])
 def test_an_append_of_what_is_no_json_on_stdin_is_a_wrong_use(full: Path, data: bytes) -> None:
     before = head(full)
