@@ -133,12 +133,18 @@ class Inline:
         self.tags = frozenset(tag for group in self._groups for tag in group.tags)
         self._sorted: _Sorted | None = None
         self._last: _Sorted | None = None
+        self._streams: set[str] = set()
+        """Every stream that decides a row which is remembered, and maybe others."""
 
     def forget(self) -> None:
         self._sorted = None
 
     def forget_streams(self, streams: Collection[str]) -> None:
         if self._sorted is None:
+            return
+        for lazy in self._sorted.lazy:
+            lazy.waiting = max(lazy.waiting, 1)
+        if self._streams.isdisjoint(streams):
             return
         for one in self._sorted.roots.values():
             root = one.group.root
@@ -150,12 +156,13 @@ class Inline:
             elif isinstance(root, Entity):
                 for thing in [thing for thing in one.known if thing[0] in streams]:
                     del one.known[thing]
-        for lazy in self._sorted.lazy:
-            lazy.waiting = max(lazy.waiting, 1)
 
     def apply(self, writer: Writer, items: list[Item], old: int, new: int, careful: bool) -> None:
         found = self._load(writer, old) if self._sorted is None else self._sorted
         active = found.active
+        if len(self._streams) > MAX_KNOWN_ROWS:
+            self._forget_rows(found)
+        self._streams.update([record.stream for record, _ in items])
         work: dict[_Moving, list[Item]] = {}
         for item in items:
             for one in active.get(item[0].type, ()):
@@ -218,12 +225,15 @@ class Inline:
             if row is None and root.retires is not None:
                 return None  # not remembered: the table does not tell one that was retired from one that never was
             one.known[key] = row
+            self._streams.add(root.stream_of(root.row_key(key)[0]))
         return in_table(one.known[key])
 
     def learn(self, name: str, rows: Mapping[Any, Any]) -> None:
         """Remember rows of an entity that were just read."""
-        if self._sorted is not None and name in self._sorted.roots:
-            self._sorted.roots[name].known.update(rows)
+        one = None if self._sorted is None else self._sorted.roots.get(name)
+        if one is not None and isinstance(root := one.group.root, Entity):
+            one.known.update(rows)
+            self._streams.update([root.stream_of(root.row_key(thing)[0]) for thing in rows])
 
     def _load(self, writer: Writer, head: int) -> _Sorted:
         """Find the groups that can move with every append, bring them to the head, detach all others.
@@ -234,12 +244,16 @@ class Inline:
         rows = writer.checkpoints()
         if self._last is None or self._last.rows != rows:
             self._last = self._sort(writer, rows, head)
-        for one in self._last.roots.values():
-            one.known.clear()
+        self._forget_rows(self._last)
         for lazy in self._last.lazy:
             lazy.waiting = head - lazy.position
         self._sorted = self._last
         return self._sorted
+
+    def _forget_rows(self, found: _Sorted) -> None:
+        for one in found.roots.values():
+            one.known.clear()
+        self._streams.clear()
 
     def _sort(self, writer: Writer, rows: list[Values], head: int) -> _Sorted:
         stored = _read(writer, rows, head)

@@ -9,6 +9,7 @@ import pytest
 import eventlog
 from eventlog.app import Log
 from eventlog.errors import EventLogError, ProjectionError, ProjectionUnknown
+from eventlog.events.agents import ToolCallFinished, ToolCallStarted
 from eventlog.projection import machine, manager
 from tests.conftest import OpenLog
 from tests.helpers import Noted, assert_whole, behind_the_back, notes
@@ -216,6 +217,22 @@ def test_what_waits_to_be_asked_is_not_left_behind_by_events_that_it_does_not_wa
     assert status(log, LAZY).lag == 0
     assert log.search.count("before") == log.search.count("after") == 1
     assert log.projections.verify() == []
+
+
+@pytest.mark.parametrize("most", [machine.MAX_KNOWN_ROWS, 2], ids=["few", "more than are remembered"])
+def test_a_row_that_was_remembered_is_read_anew_after_another_log_changed_it(
+    open_log: OpenLog, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(machine, "MAX_KNOWN_ROWS", most)
+    one, other = logs = [open_log(extra_projections=things.everything()) for _ in range(2)]
+    for number in range(24):
+        fill(logs[number // 4 % 2], 1, number)
+        call = f"call-{number % 3}"
+        one.append("session-1", ToolCallStarted(tool_call_id=call, name="look"))
+        other.append("session-1", ToolCallFinished(tool_call_id=call, outcome="error"))
+        one.append(f"session-1{number}", ToolCallStarted(tool_call_id=call, name="look"))
+        one.append("session-1", ToolCallFinished(tool_call_id=call, outcome="ok"))
+    assert one.projections.verify() == []
 
 
 @pytest.mark.parametrize("behind", [10, 2500, 9000])
