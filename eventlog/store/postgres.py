@@ -262,7 +262,7 @@ class PostgresStore:
         if durability == "process":
             writer.later(_UNSYNCED)
         writer.later(_LOCK_HEAD)
-        asked = writer.ask(_TAIL, (known.position, last))
+        asked = writer.later(_TAIL, (known.position, last))
         if streams:
             writer.ask_versions(streams)
         answers = writer.settle()

@@ -6,18 +6,18 @@ libpq's pipeline is used directly: it takes as much processor time for six state
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
-from psycopg.generators import fetch_many, send
+from psycopg.generators import send
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
+from psycopg.waiting import Wait
 
 from eventlog.store.postgres_pool import Connection
 from eventlog.store.postgres_text import cells, held
@@ -26,17 +26,11 @@ MOST_KNOWN = 500
 """So many statements are known on a connection, and prepared when they come again; then the oldest makes room."""
 _FAILED = (int(ExecStatus.FATAL_ERROR), int(ExecStatus.PIPELINE_ABORTED))
 _AUTO = PyFormat.AUTO
+_READABLE = Wait.R
 _Key = tuple[str, tuple[int, ...] | None]
-"""A statement, with the types of its values where they are told."""
-
-
-class _Statement(NamedTuple):
-    """What waits to be sent; without ``types`` all values are text, and the server infers what they are."""
-
-    sql: str
-    values: Sequence[Buffer | None]
-    types: tuple[int, ...] | None = None
-    formats: list[Any] | None = None
+"""A statement, and the types of its values where they are told. Else all are text, and the server infers them."""
+_Statement = tuple[_Key, Sequence[Buffer | None] | None, list[Any] | None]
+"""What waits to be sent: values and their formats with it."""
 
 
 class Answer:
@@ -81,22 +75,23 @@ class Pipeline:
         """How many statements wait to be answered."""
         return len(self._waiting) + len(self._places)
 
-    def tell(self, sql: str, values: Sequence[Any] = ()) -> None:
-        """One more statement, whose values are of the types that the server infers.
+    def tell(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """One more statement, whose values are of the types that the server infers; gives how many wait now.
 
         What is no number is refused for a number's column, as by COPY.
         """
-        self._waiting.append(_Statement(sql, cells(values)))
+        self._waiting.append(((sql, None), cells(values) if values else None, None))
+        return len(self._places) + len(self._waiting)
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> None:
         """One more statement, whose values are of the types that the driver gives them, lists of them among these."""
         transformer = self._transformer
         dumped = transformer.dump_sequence(held(values), [_AUTO] * len(values))
-        self._waiting.append(_Statement(sql, dumped, transformer.types, transformer.formats))
+        self._waiting.append(((sql, transformer.types), dumped, transformer.formats))
 
     def begins_with(self, sql: str) -> bool:
         """Whether this is the first statement that waits."""
-        return not self._places and bool(self._waiting) and self._waiting[0].sql == sql
+        return not self._places and bool(self._waiting) and self._waiting[0][0][0] == sql
 
     def drop(self) -> None:
         """Forget what waits: it is sent no more. Where something is under way, the connection is not `at_rest`."""
@@ -134,9 +129,10 @@ class Pipeline:
                 for key, place in fresh:
                     if not results or results[place].status in _FAILED:
                         self._names.pop(key, None)
-                # Where answers are still to come it cannot be left, and the connection is not `at_rest`.
-                with suppress(psycopg.Error):
+                try:
                     pgconn.exit_pipeline_mode()
+                except psycopg.Error:
+                    pass  # where answers are still to come it cannot be left, and the connection is not `at_rest`
         # What comes after a failure is not run, and fails, too.
         if results[places[-1]].status in _FAILED:
             raise error_from_result(next(result for result in results if result.status in _FAILED))
@@ -148,8 +144,7 @@ class Pipeline:
             pgconn.enter_pipeline_mode()
         places, sent, fresh = self._places, self._sent, self._fresh
         names = self._names
-        for sql, values, types, formats in self._waiting:
-            key = sql, types
+        for key, values, formats in self._waiting:
             name = names.get(key)
             if name is None:
                 # A transaction that failed takes nothing but its end, or that of its nested part.
@@ -158,13 +153,13 @@ class Pipeline:
                     pgconn.send_query_params(b"DEALLOCATE " + old, None)
                     sent += 1
                 names[key] = b""
-                pgconn.send_query_params(_numbered(sql), values, types, formats)
+                pgconn.send_query_params(_numbered(key[0]), values, key[1], formats)
             else:
                 if not name:
                     name = b"eventlog_%d" % next(self._numbers)
                     fresh.append((key, sent))
                     names[key] = name
-                    pgconn.send_prepare(name, _numbered(sql), types)
+                    pgconn.send_prepare(name, _numbered(key[0]), key[1])
                     sent += 1
                 pgconn.send_query_prepared(name, values, formats)
             places.append(sent)
@@ -180,11 +175,19 @@ class Pipeline:
 
 
 def _results(pgconn: PGconn, expected: int) -> PQGen[list[PGresult]]:
+    """As the driver's `fetch_many` for each answer, without a generator for each."""
     results: list[PGresult] = []
+    is_busy, get_result = pgconn.is_busy, pgconn.get_result
     try:
         yield from send(pgconn)
         while len(results) < expected:
-            results += yield from fetch_many(pgconn)
+            while is_busy():
+                while not (yield _READABLE):
+                    pass
+                pgconn.consume_input()
+            # None stands between one statement's answer and the next one's.
+            if (result := get_result()) is not None:
+                results.append(result)
     except psycopg.OperationalError:
         # A server that ends a session says so before it does.
         for result in results:

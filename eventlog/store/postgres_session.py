@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.pq import PipelineStatus
@@ -40,8 +40,6 @@ _LAST_OF = STREAM_VERSION.replace("SELECT version", "SELECT stream, version")
 _RECORDS_OF = f"SELECT {ALL} FROM events WHERE stream = ANY(?) AND position <= ? AND type = ANY(?)"
 _SHADOWS = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND starts_with(tablename, ?)"
 _COPY_RECORDS = f"COPY events ({ALL}) FROM STDIN"
-_INSERT_RECORDS = f"INSERT INTO events ({ALL}) VALUES "
-_RECORD_PLACES = f"({', '.join('?' * len(COLUMNS))})"
 _SAVEPOINT = "SAVEPOINT nested"
 _SQL_TYPES = {
     "int": "BIGINT",
@@ -203,14 +201,18 @@ class Writer(Reader, SqlWriter):
         self.executemany = self._executemany
         self._pipeline = Pipeline(connection) if pipeline is None else pipeline
 
-    def later(self, sql: str, values: Sequence[Any] = ()) -> None:
-        """Run a statement before the next one that is answered, or before the commit."""
-        self._pipeline.tell(sql, values)
-        if self._pipeline.waiting >= MOST_WAITING:
+    def later(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Run a statement before the next one that is answered, or before the commit.
+
+        Gives the place of its answer among those of `settle`, where that is what comes next.
+        """
+        waiting = self._pipeline.tell(sql, values)
+        if waiting >= MOST_WAITING:
             self.settle()
+        return waiting - 1
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """As `later`; gives the place of its answer among those of `settle`."""
+        """As `later`, with values that the driver says the types of, lists among them."""
         self._pipeline.ask(sql, values)
         return self._pipeline.waiting - 1
 
@@ -236,7 +238,7 @@ class Writer(Reader, SqlWriter):
             return
         # Asked for many, the server makes a plan each time, which takes longer than the answers to a few questions.
         for stream in streams:
-            self.ask(_LAST_OF, (stream,))
+            self.later(_LAST_OF, (stream,))
 
     def _execute(self, sql: str, values: Sequence[Any] = (), /) -> Answer:
         self.ask(sql, values)
@@ -286,22 +288,24 @@ class Writer(Reader, SqlWriter):
         if len(rows) > MOST_INSERTED:
             self._copy(_COPY_RECORDS, rows)
             return
-        self._insert(_INSERT_RECORDS, _RECORD_PLACES, rows)
+        self._insert(_RECORDS, rows)
         if last and len(rows) >= WORTH_BEGINNING:
             self.check_ours()
             self._pipeline.begin()
 
-    def _insert(self, sql: str, places: str, rows: Sequence[Sequence[Any]], then: str = "") -> None:
+    def _insert(self, words: _Words, rows: Sequence[Sequence[Any]]) -> None:
         """Some rows, several in a statement. Raises ValueError where one is too short or too long."""
-        width = places.count("?")
-        if not {*map(len, rows)} <= {width}:
+        if not {*map(len, rows)} <= {words.width}:
             # The server would call it a violation of the protocol, as it does what is wrong with a connection.
-            raise ValueError(f"a row is to have {width} values, and one has not")
+            raise ValueError(f"a row is to have {words.width} values, and one has not")
+        if len(rows) == 1:
+            self.later(_for_rows(words, 1), rows[0])
+            return
         start = 0
         for size in AT_ONCE:
             while len(rows) - start >= size:
                 values = [value for row in rows[start : start + size] for value in row]
-                self.later(_for_rows(sql, places, size, then), values)
+                self.later(_for_rows(words, size), values)
                 start += size
 
     def _copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -352,13 +356,13 @@ class Writer(Reader, SqlWriter):
         if len(rows) > MOST_INSERTED:
             self._copy(f"COPY {quoted(table.name)} ({stored_names(table)}) FROM STDIN", held_rows(table, rows))
         else:
-            self._insert(_insert_sql(table), _places(table), rows)
+            self._insert(_inserting(table), rows)
 
     def add(self, table: Table, deltas: Sequence[Values]) -> None:
         # In the order of the index neighbours are found together, and two who add at once do not wait for each other.
         ordered = sorted(deltas)
         if len(ordered) <= MOST_INSERTED:
-            self._insert(_insert_sql(table), _places(table), ordered, adding(table))
+            self._insert(_summing(table), ordered)
             first = len(table.key)
             for row in ordered:
                 if min(row[first:]) < 0:
@@ -473,19 +477,31 @@ def stored_names(table: Table) -> str:
     return names(table) if table.words is None else f"{names(table)}, words"
 
 
+class _Words(NamedTuple):
+    """A statement that inserts rows of so many values: what stands before them, and what stands behind."""
+
+    before: str
+    width: int
+    behind: str = ""
+
+
+_RECORDS = _Words(f"INSERT INTO events ({ALL}) VALUES ", len(COLUMNS))
+
+
 @lru_cache(maxsize=1024)
-def _for_rows(sql: str, places: str, count: int, then: str) -> str:
-    return sql + ", ".join([places] * count) + then
+def _for_rows(words: _Words, count: int) -> str:
+    return words.before + ", ".join([f"({marks(words.width)})"] * count) + words.behind
 
 
 @lru_cache(maxsize=256)
-def _insert_sql(table: Table) -> str:
-    return f"INSERT INTO {quoted(table.name)} ({stored_names(table)}) VALUES "
+def _inserting(table: Table) -> _Words:
+    before = f"INSERT INTO {quoted(table.name)} ({stored_names(table)}) VALUES "
+    return _Words(before, len(table.columns) + (table.words is not None))
 
 
 @lru_cache(maxsize=256)
-def _places(table: Table) -> str:
-    return f"({marks(len(table.columns) + (table.words is not None))})"
+def _summing(table: Table) -> _Words:
+    return _inserting(table)._replace(behind=adding(table))
 
 
 @lru_cache(maxsize=256)
