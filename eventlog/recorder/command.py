@@ -260,7 +260,7 @@ class _Run:
             wall_us=wall_us,
             cpu_user_us=ended.cpu_user_us,
             cpu_system_us=ended.cpu_system_us,
-            peak_memory_bytes=ended.peak_memory_bytes or None,
+            peak_memory_bytes=ended.peak_memory_bytes,
         )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 import time
 from typing import Any
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+# The kernel counts pages apart for every processor, and adds them up only now and then.
+_BLUR = 1 << 20
 
 
 class Stopwatch:
@@ -33,5 +36,30 @@ class Stopwatch:
 
 def _used() -> tuple[float, float, int]:
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    peak = max(own.ru_maxrss, children.ru_maxrss) * _RSS_UNIT
+    mine = own_peak_bytes()
+    peak = max(mine, peak_of_child(children.ru_maxrss, mine) or 0)
     return own.ru_utime + children.ru_utime, own.ru_stime + children.ru_stime, peak
+
+
+def own_peak_bytes() -> int:
+    """The most memory that this process has held, in bytes.
+
+    VmHWM of proc(5) where there is one: on Linux ``ru_maxrss`` survives exec, and with it what the process held that
+    started this one.
+    """
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+
+
+def peak_of_child(ru_maxrss: int, starter_peak_bytes: int) -> int | None:
+    """The most memory a child held, in bytes, from its ``ru_maxrss`` and what its starter had held when it began.
+
+    None where it is not known: on Linux a child's figure is never less than its starter's, however little it took.
+    """
+    peak = ru_maxrss * _RSS_UNIT
+    if sys.platform == "linux" and peak <= starter_peak_bytes + _BLUR:
+        return None
+    return peak or None

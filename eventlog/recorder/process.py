@@ -7,15 +7,14 @@ import errno
 import os
 import signal
 import struct
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from eventlog.recorder.measure import own_peak_bytes, peak_of_child
 from eventlog.recorder.terminal import take_controlling_terminal
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _MESSAGE = struct.Struct("=cidd q")
 
 
@@ -26,7 +25,7 @@ class Ended(NamedTuple):
     signal: int | None
     cpu_user_us: int
     cpu_system_us: int
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
 
 
 class CommandNotStarted(Exception):
@@ -47,27 +46,33 @@ class Child:
         self._watcher = watcher
         self._messages = messages
         self._hold = hold
+        self._starter_peak_bytes = own_peak_bytes()
 
     def poll(self) -> Ended | str | None:
         """After a SIGCHLD: how it ended, ``"stopped"``, or None."""
         if not self.own_session:
             pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-            return None if pid == 0 else _ended(status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+            return None if pid == 0 else self._ended(status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
         data = b""
         with contextlib.suppress(BlockingIOError):
             data = os.read(self._messages, _MESSAGE.size)
         if len(data) < _MESSAGE.size:
             return self._watcher_died()
         kind, status, user, system, peak = _MESSAGE.unpack(data)
-        return "stopped" if kind == b"S" else _ended(status, user, system, peak)
+        return "stopped" if kind == b"S" else self._ended(status, user, system, peak)
 
     def _watcher_died(self) -> Ended | None:
         with contextlib.suppress(ChildProcessError):
             pid, status = os.waitpid(self._watcher, os.WNOHANG)
             if pid:
                 self._watcher = 0
-                return _ended(status, 0.0, 0.0, 0)
+                return self._ended(status, 0.0, 0.0, 0)
         return None
+
+    def _ended(self, status: int, user_s: float, system_s: float, ru_maxrss: int) -> Ended:
+        code = os.waitstatus_to_exitcode(status)
+        used = (round(user_s * 1e6), round(system_s * 1e6), peak_of_child(ru_maxrss, self._starter_peak_bytes))
+        return Ended(None, -code, *used) if code < 0 else Ended(code, None, *used)
 
     def send(self, number: int) -> None:
         """Send the command a signal."""
@@ -88,12 +93,6 @@ class Child:
         if self.own_session and self._watcher:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._watcher, 0)
-
-
-def _ended(status: int, user_s: float, system_s: float, peak: int) -> Ended:
-    code = os.waitstatus_to_exitcode(status)
-    times = (round(user_s * 1e6), round(system_s * 1e6), peak * _RSS_UNIT)
-    return Ended(None, -code, *times) if code < 0 else Ended(code, None, *times)
 
 
 def launch(

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -23,7 +22,7 @@ from eventlog.worker.ending import TICK_MS, Ending, signal_name, told, wait_desc
 from eventlog.worker.handlers import JobFunction
 from eventlog.worker.messages import Progressed, Stopping, ToChild, Told, Work, decode_answer, encode
 from eventlog.worker.outcome import Crashed, Failed, Outcome, Snoozed, Stopped, Succeeded
-from eventlog.worker.streams import AttemptRun, Pipes, measured
+from eventlog.worker.streams import AttemptRun, Pipes
 from eventlog.worker.watchdog import Watchdog
 
 # What is imported here is found there.
@@ -190,20 +189,19 @@ def _main_program() -> tuple[str | None, str | None]:
 
 
 def _finished(outcome: Outcome, attempt: Attempt, wall_us: int) -> RunFinished:
-    used: Mapping[str, Any] = measured(wall_us, None)
     match outcome:
         case Succeeded():
-            return RunFinished(status="success", **used)
+            return RunFinished(status="success", wall_us=wall_us)
         case Snoozed():
-            return RunFinished(status="success", reason="snoozed", **used)
+            return RunFinished(status="success", reason="snoozed", wall_us=wall_us)
         case Failed():
             return RunFinished(
                 status="killed" if attempt.why == "timeout" else "fail",
                 reason=outcome.message[:2000] or outcome.error_type,
                 error_type=outcome.error_type,
-                **used,
+                wall_us=wall_us,
             )
         case Crashed():
-            return RunFinished(status="killed", reason=outcome.evidence, **used)
+            return RunFinished(status="killed", reason=outcome.evidence, wall_us=wall_us)
         case Stopped():
-            return RunFinished(status="killed", reason=attempt.why or "stopped", **used)
+            return RunFinished(status="killed", reason=attempt.why or "stopped", wall_us=wall_us)

@@ -13,11 +13,12 @@ import msgspec
 from eventlog.errors import InvalidInput
 from eventlog.events.runs import RunFinished
 from eventlog.recorder.job import JOB_VARIABLE
+from eventlog.recorder.measure import own_peak_bytes, peak_of_child
 from eventlog.recorder.recording import PARENT_VARIABLE
 from eventlog.worker.attempt import Attempt
 from eventlog.worker.ending import TICK_MS, Ending, signal_name, told, wait_descriptor
 from eventlog.worker.outcome import Failed, Outcome, Succeeded
-from eventlog.worker.streams import AttemptRun, Pipes, measured
+from eventlog.worker.streams import AttemptRun, Pipes
 from eventlog.worker.watchdog import Watchdog
 
 
@@ -72,13 +73,19 @@ def run_shell(attempt: Attempt, command: Command, run: AttemptRun, watchdog: Wat
         run.end(RunFinished(status="fail", exit_code=code, reason=why, wall_us=0))
         return Failed("CommandNotStarted", why)
     watchdog.watch(process.pid)
+    own_peak = own_peak_bytes()
     ending = Ending(attempt, process.pid, kill_after_s)
     try:
         status, usage = _wait(process, run, ending)
     finally:
         watchdog.forget(process.pid)
-    wall_us = (time.perf_counter_ns() - began) // 1000
-    return _ended(attempt, run, status, ending, measured(wall_us, usage))
+    used = {
+        "wall_us": (time.perf_counter_ns() - began) // 1000,
+        "cpu_user_us": round(usage.ru_utime * 1e6),
+        "cpu_system_us": round(usage.ru_stime * 1e6),
+        "peak_memory_bytes": peak_of_child(usage.ru_maxrss, own_peak),
+    }
+    return _ended(attempt, run, status, ending, used)
 
 
 def _wait(process: subprocess.Popen[bytes], run: AttemptRun, ending: Ending) -> tuple[int, Any]:

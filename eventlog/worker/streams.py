@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Sequence
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from eventlog.events.runs import RunFinished, RunOutputCaptured, RunStarted
 from eventlog.recorder.artifacts import Saved
@@ -115,18 +115,3 @@ class Pipes:
         for descriptor in list(self._open):
             del self._open[descriptor]
             os.close(descriptor)
-
-
-def measured(wall_us: int, usage: Any) -> dict[str, Any]:
-    """Fields of RunFinished from a ``struct rusage`` (None: not known)."""
-    if usage is None:
-        return {"wall_us": wall_us}
-    import sys
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {
-        "wall_us": wall_us,
-        "cpu_user_us": round(usage.ru_utime * 1e6),
-        "cpu_system_us": round(usage.ru_stime * 1e6),
-        "peak_memory_bytes": usage.ru_maxrss * unit or None,
-    }

@@ -28,7 +28,6 @@ def test_streams_stay_apart_and_unmodified(db: Path) -> None:
     recorded = only_run(db)
     assert (recorded.status, recorded.exit_code) == ("success", 0)
     assert recorded.wall_us > 0
-    assert recorded.peak_memory_bytes > 1 << 20
     with eventlog.open(db, mode="r") as log:
         out, err = log.runs.output(1)
         assert (out.row.channel, out.row.size_bytes) == ("stdout", 256)
@@ -177,6 +176,15 @@ def test_one_place_for_both_streams_keeps_their_order(db: Path, tmp_path: Path) 
     expected = b"".join(b"o%d\ne%d\n" % (i, i) for i in range(1, 6))
     assert (tmp_path / "both").read_bytes() == expected
     assert (db.parent / "result/1/logs/stdout.log").read_bytes() == expected
+
+
+def test_peak_memory_is_the_commands_own_and_not_that_of_whoever_records_it(db: Path) -> None:
+    grown = "held = b'x' * (200 << 20)\n" + RUNNER
+    for command in (["true"], [sys.executable, "-c", "held = bytearray(300 << 20)"]):
+        subprocess.run([sys.executable, "-c", grown, str(db), *command], check=True, timeout=60)
+    with eventlog.open(db, mode="r") as log:
+        assert log.runs.get(1).peak_memory_bytes is None
+        assert 300 < log.runs.get(2).peak_memory_bytes / (1 << 20) < 400
 
 
 def test_closed_standard_streams(db: Path) -> None:

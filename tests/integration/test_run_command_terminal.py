@@ -110,6 +110,7 @@ def test_colours_and_progress_pass_unmodified(db: Path, terminal: Callable[..., 
     expected = b"\x1b[31mred\x1b[0m\r10%\r20%\r\ne1\r\no2\r\n"
     assert shell.seen == expected
     assert (db.parent / "result/1/logs/stdout.log").read_bytes() == expected
+    assert only_run(db).peak_memory_bytes is None, "less than the recorder has taken, which the kernel counts, too"
 
 
 def test_typed_text_reaches_the_command_and_is_echoed_once(db: Path, terminal: Callable[..., Terminal]) -> None:

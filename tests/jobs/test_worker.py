@@ -15,6 +15,7 @@ import eventlog
 from eventlog.app import Log
 from eventlog.clock import now_us
 from eventlog.errors import Conflict, InvalidInput
+from eventlog.recorder.measure import own_peak_bytes
 from eventlog.worker import JobContext, Worker, job
 from eventlog.worker.handlers import load
 from eventlog.worker.left import left
@@ -186,6 +187,15 @@ def test_a_command_is_a_run_with_artifacts(log: Log, tmp_path: Path) -> None:
     assert [artifact.name for artifact in log.runs.artifacts(run.run_id)] == ["stdout.log", "stderr.log"]
     assert (run.status, run.exit_code, run.command) == ("success", 0, log.jobs.get(job_id).args["command"])
     assert run.wall_us is not None and run.cpu_user_us is not None
+
+
+def test_peak_memory_of_a_command_is_not_that_of_its_worker(log: Log) -> None:
+    more = own_peak_bytes() + (100 << 20)
+    ids = [shell(log, "true"), shell(log, f"{sys.executable} -c 'held = bytearray({more})'")]
+    drain(log)
+    less, above = (log.runs.list(job_id=job_id)[0].peak_memory_bytes for job_id in ids)
+    assert less is None
+    assert more < above < more + (50 << 20)
 
 
 def test_commands_inside_a_job_are_linked_to_it(log: Log, path: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from pathlib import Path
 
 from under_fire import Ticked, open_log
 
 import eventlog
+from eventlog.recorder.measure import own_peak_bytes
 from workers.starved import everything_wrong
 from workers.writers import say
 
@@ -133,4 +133,4 @@ def verify_and_measure(path: str) -> None:
         report = log.verify()
         seconds = time.perf_counter() - began
         assert report.ok, report
-    say(f"{report.checked} {seconds:.3f} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
+    say(f"{report.checked} {seconds:.3f} {own_peak_bytes() / 1e6:.0f}")
