@@ -378,10 +378,10 @@ class Wire:
             self.away = self.away or self.away_after_cut
             return how
 
-    def stay_away(self) -> None:
-        """Cut every connection, and refuse new ones."""
+    def stay_away(self, but: Sequence[socket.socket] = ()) -> None:
+        """Cut every connection but one, and refuse new ones."""
         self.away = True
-        for one in list(self._open):
+        for one in [one for one in self._open if one not in but]:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
@@ -443,6 +443,8 @@ class _Line:
                     break
                 if self.commits(data) and (how := self.wire.take_cut()):
                     self.swallow = how
+                    if how == "slow answer" and self.wire.away:
+                        self.wire.stay_away(but=(self.client, self.server))
                     if how == "before":
                         break
                     if how == "late":
