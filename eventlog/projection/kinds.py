@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -75,6 +76,7 @@ class Projection:
         twin.table = self.table.renamed(f"{self.name}__{suffix}")
         return twin
 
+    @cached_property
     def fingerprint(self) -> str:
         """What tells two pieces of code of one version apart: a hash of the module's source and the table."""
         import inspect

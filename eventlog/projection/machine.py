@@ -321,7 +321,7 @@ def fresh_checkpoint(
         projection.name,
         projection.kind,
         projection.version,
-        projection.fingerprint(),
+        projection.fingerprint,
         position,
         "failed" if failure else state,
         failure.message if failure else None,

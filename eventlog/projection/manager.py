@@ -214,7 +214,7 @@ class Projections:
             position, lag = position if waiting else head, lag if waiting == LAZY_STEP else 0
         return ProjectionStatus(
             member.name, member.kind, state, mode, position, lag, member.version, row.version,
-            row.fingerprint == member.fingerprint(), rows, row.error, row.error_position, row.updated_at,
+            row.fingerprint == member.fingerprint, rows, row.error, row.error_position, row.updated_at,
         )  # fmt: skip
 
     def rows(self, name: str) -> list[dict[str, Any]]:
@@ -265,7 +265,10 @@ class Projections:
     def catch_up(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> int:
         """Apply what was appended since each checkpoint; returns how many positions were covered, by all groups."""
         covered = 0
-        for group in self._pick(names):
+        with self._log.reader() as reader:
+            stored, head = checkpoints(reader), reader.head().position
+            behind = [group for group in self._pick(names) if self._has_news(reader, group, stored, head)]
+        for group in behind:
             while step := self._catch_up_step(group, progress):
                 covered += step
         return covered
@@ -275,7 +278,7 @@ class Projections:
         with log.reader() as reader:
             stored = checkpoints(reader)
             head = reader.head().position
-            if not usable(group, stored) or not self._has_news(reader, group, stored, head):
+            if not self._has_news(reader, group, stored, head):
                 return 0
         with log.transaction(durability="process") as tx:
             writer = tx.transaction.writer
@@ -295,6 +298,8 @@ class Projections:
 
     def _has_news(self, reader: Reader, group: Group, stored: dict[str, Checkpoint], head: int) -> bool:
         """Whether there is anything to catch up with. A lazy group need not follow events that it does not want."""
+        if not usable(group, stored):
+            return False
         lag = head - stored[group.root.name].position
         if not group.root.lazy or lag > LAZY_MOST:
             return lag > 0
@@ -545,7 +550,7 @@ class Projections:
             )
         if row is not None and row.state == "pinned":
             self.held[name] = row.position
-        if behind and self._log.writable and usable(group, stored):
+        if behind and self._log.writable:
             self.catch_up([name])
 
     # the past

@@ -34,7 +34,7 @@ class Service:
         self.watcher = Watcher(log)
         self.document = b""
         members = [member for group in log.projections.groups.values() for member in group.members]
-        code = (eventlog.__version__, sorted((m.name, m.version, m.fingerprint()) for m in members))
+        code = (eventlog.__version__, sorted((m.name, m.version, m.fingerprint) for m in members))
         self._code = repr(code).encode()
 
     @property

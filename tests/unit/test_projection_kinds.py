@@ -159,12 +159,12 @@ def test_declarations_that_do_not_fit_together_are_refused(declared: Any) -> Non
 
 
 def test_a_fingerprint_tells_shapes_apart_and_is_the_same_for_the_same() -> None:
-    assert entity().fingerprint() == entity().fingerprint()
+    assert entity().fingerprint == entity().fingerprint
     prints = {
-        entity().fingerprint(),
-        entity(row=Named).fingerprint(),
-        entity(indexes=(("size",),)).fingerprint(),
-        journal().fingerprint(),
-        rollup().fingerprint(),
+        entity().fingerprint,
+        entity(row=Named).fingerprint,
+        entity(indexes=(("size",),)).fingerprint,
+        journal().fingerprint,
+        rollup().fingerprint,
     }
     assert len(prints) == 5
