@@ -5,7 +5,6 @@ What is encoded is decoded again before it is accepted, so a record that its own
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -253,7 +252,9 @@ def _find(value: object, wrong: Callable[[object], bool], path: str = "$") -> st
     children: Iterable[tuple[str, object]] = ()
     if isinstance(value, msgspec.Struct):
         children = ((f"{path}.{name}", getattr(value, name)) for name in value.__struct_fields__)
-    elif dataclasses.is_dataclass(value):
+    elif hasattr(value, "__dataclass_fields__"):
+        import dataclasses  # slow to import, and in no event of ours
+
         children = ((f"{path}.{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value))
     elif isinstance(value, Mapping):
         if any(wrong(key) for key in value):

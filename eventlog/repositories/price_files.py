@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,6 +137,8 @@ def rates_per_mtok(**usd: Any) -> Rates:
 @cache
 def built_in() -> Mapping[str, Price]:
     """The list prices that come with the program, as known on `LIST_PRICES_DATE`, by model."""
+    from importlib import resources  # slow to import
+
     data = resources.files("eventlog.repositories").joinpath("list_prices.json").read_bytes()
     catalog = f"{BUILT_IN} {LIST_PRICES_DATE}"
     return {
