@@ -255,7 +255,7 @@ def _find(value: object, wrong: Callable[[object], bool], path: str = "$") -> st
     elif hasattr(value, "__dataclass_fields__"):
         import dataclasses  # slow to import, and in no event of ours
 
-        children = ((f"{path}.{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value))
+        children = ((f"{path}.{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value))  # type: ignore[arg-type]
     elif isinstance(value, Mapping):
         if any(wrong(key) for key in value):
             return f"{path} (a key)"
