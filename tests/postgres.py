@@ -8,6 +8,8 @@ import shutil
 import tempfile
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ _INDEXES = "SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema()"
 _TRIGGERS = (
     "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass('events') AND NOT tgisinternal AND tgenabled = 'O'"
 )
+_kept: dict[int, psycopg.Connection[Any]] = {}
 _free: list[str] = []
 """Schemas that hold an empty log, its tables made: making them takes longer than most tests."""
 
@@ -62,10 +65,35 @@ def connect() -> psycopg.Connection[Any]:
     return psycopg.connect(server_url(), autocommit=True)
 
 
+@contextmanager
+def kept() -> Iterator[psycopg.Connection[Any]]:
+    """A connection that stays for the next who asks; its settings do not. For one at a time."""
+    connection = _kept.pop(os.getpid(), None) or connect()
+    try:
+        connection.execute("SET lock_timeout = '5s'")
+    except psycopg.OperationalError:  # a test has ended every session
+        connection.close()
+        connection = connect()
+        connection.execute("SET lock_timeout = '5s'")
+    try:
+        yield connection
+        connection.execute("RESET ALL")
+    except BaseException:
+        connection.close()
+        raise
+    _kept[os.getpid()] = connection
+
+
+@atexit.register
+def _close_kept() -> None:
+    if (connection := _kept.pop(os.getpid(), None)) is not None:
+        connection.close()
+
+
 def fresh_log() -> str:
     """The URL of an empty schema."""
     schema = f"test_{uuid.uuid4().hex[:12]}"
-    with connect() as connection:
+    with kept() as connection:
         connection.execute(f"CREATE SCHEMA {schema}".encode())
     return in_schema(server_url(), schema)
 
@@ -82,8 +110,8 @@ def schema_of(url: str) -> str:
 
 def drop_log(url: str) -> None:
     """Remove a schema made by `fresh_log`."""
-    with connect() as connection:
-        connection.execute(f"SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS {schema_of(url)} CASCADE".encode())
+    with kept() as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {schema_of(url)} CASCADE".encode())
 
 
 def borrow_log() -> str:
@@ -93,16 +121,20 @@ def borrow_log() -> str:
 
 def return_log(url: str) -> None:
     """Empty a log for the next test; one that is not as it was made is removed."""
-    with connect() as connection:
-        connection.execute(f"SET lock_timeout = '5s'; SET search_path = {schema_of(url)}".encode())
-        if _shape(connection) != _standard():
-            drop_log(url)
-            return
-        connection.execute("SET session_replication_role = replica")
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()").fetchall()
-        emptied = [f'DELETE FROM "{name}"' for (name,) in tables if name not in ("eventlog_migrations", "log_head")]
-        connection.execute("; ".join(["BEGIN", *emptied, *_checkpoints(), "COMMIT"]).encode())
-    _free.append(url)
+    standard, checkpoints = _standard(), _checkpoints()
+    with kept() as connection:
+        connection.execute(f"SET search_path = {schema_of(url)}".encode())
+        as_made = _shape(connection) == standard
+        if as_made:
+            connection.execute("SET session_replication_role = replica")
+            listed = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+            tables = [name for (name,) in connection.execute(listed).fetchall()]
+            emptied = [f'DELETE FROM "{name}"' for name in tables if name not in ("eventlog_migrations", "log_head")]
+            connection.execute("; ".join(["BEGIN", *emptied, *checkpoints, "COMMIT"]).encode())
+    if as_made:
+        _free.append(url)
+    else:
+        drop_log(url)
 
 
 def _shape(connection: psycopg.Connection[Any]) -> tuple[Any, ...]:
@@ -113,7 +145,7 @@ def _shape(connection: psycopg.Connection[Any]) -> tuple[Any, ...]:
 def _standard() -> tuple[Any, ...]:
     url = fresh_log()
     eventlog.open(url).close()
-    with connect() as connection:
+    with kept() as connection:
         connection.execute(f"SET search_path = {schema_of(url)}".encode())
         return _shape(connection)
 
@@ -123,7 +155,7 @@ def _checkpoints() -> list[str]:
     """What puts the checkpoints of an empty log back."""
     url = fresh_log()
     eventlog.open(url).close()
-    with connect() as connection:
-        kept = f"{schema_of(url)}.projections"
-        connection.execute(f"UPDATE {kept} SET position = 0".encode())
-    return [f"INSERT INTO projections SELECT * FROM {kept}"]
+    table = f"{schema_of(url)}.projections"
+    with kept() as connection:
+        connection.execute(f"UPDATE {table} SET position = 0".encode())
+    return [f"INSERT INTO projections SELECT * FROM {table}"]

@@ -254,13 +254,13 @@ class Projections:
         with self._log.transaction() as tx:
             writer = tx.transaction.writer
             stored = checkpoints(writer)
-            for group in groups:
-                if self._is_behind(group, stored):
-                    for member in group.members:
-                        writer.drop_table(member.name)
-                        writer.create_table(member.table)
-                        writer.create_indexes(member.table)
-                        writer.save_checkpoint(fresh_checkpoint(member, 0, "live", 1).values())
+            made = [member for group in groups if self._is_behind(group, stored) for member in group.members]
+            for member in made:
+                writer.drop_table(member.name)
+                writer.create_table(member.table)
+                writer.create_indexes(member.table)
+            for member in made:
+                writer.save_checkpoint(fresh_checkpoint(member, 0, "live", 1).values())
 
     def catch_up(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> int:
         """Apply what was appended since each checkpoint; returns how many positions were covered, by all groups."""
