@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,9 @@ def copy_of(template: Path, folder: Path, name: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+@pytest.mark.parametrize(
+    "lasting", [pytest.param(False, id="once", marks=pytest.mark.long), pytest.param(True, id="lasting")]
+)
 @pytest.mark.parametrize("fault", ["read", "write", "short", "full", "sync"])
 def test_whatever_fails_at_whichever_operation_the_outcome_is_told_truly(
     template: Path, tmp_path: Path, disk: FaultyDisk, fault: Fault, lasting: bool
@@ -163,8 +166,16 @@ def test_a_disk_that_fails_while_the_log_is_created_leaves_nothing_that_needs_re
         assert_sound(path)
 
 
-@pytest.mark.parametrize("work", ["rebuild", "rollback"])
-@pytest.mark.parametrize("fault", ["write", "full", "sync", "read"])
+IN_EVERY_RUN = [("sync", "rebuild"), ("write", "rollback")]
+
+
+@pytest.mark.parametrize(
+    ("fault", "work"),
+    [
+        pytest.param(*both, marks=[] if both in IN_EVERY_RUN else [pytest.mark.long])
+        for both in product(["write", "full", "sync", "read"], ["rebuild", "rollback"])
+    ],
+)
 def test_a_rebuild_or_rollback_on_a_failing_disk_leaves_the_tables_true(
     template: Path, tmp_path: Path, disk: FaultyDisk, fault: Fault, work: str
 ) -> None:

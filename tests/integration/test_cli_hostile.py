@@ -191,7 +191,7 @@ def test_the_name_of_a_table_that_another_program_made_is_clean_too(db: Path, tm
         assert "rm -rf" in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.long), "utf-8"])
 @pytest.mark.parametrize("words", ["runs list --json", "runs list --jsonl", "runs show 1 --json", "log read --jsonl"])
 def test_json_is_json_in_every_encoding(tmp_path: Path, words: str, encoding: str) -> None:
     command = "é 日本 \U0001f600"

@@ -283,7 +283,7 @@ def test_only_what_a_child_can_do_as_well_is_given_to_children(tmp_path: Path) -
         assert parts(log) == 1
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_parent_that_is_ended_leaves_the_old_tables_and_no_process(
     tmp_path: Path, install: Install, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
