@@ -107,7 +107,7 @@ def _read(task: Task, messages: queue.Queue[bytes | None]) -> None:
     options = Options(strict=task.strict, max_line_bytes=task.max_line_bytes)
     for place, (path, row) in enumerate(task.files):
         one = Importing(log, None, form, _path(path), batch, options, row)
-        batch.places[one.intake.stream] = place
+        batch.places[one.stream] = place
         one.run(None)
         batch.ended.append(
             Ended(place, one.status, one.failure, one.size, one.offset, one.waiting, one.intake.unreadable)

@@ -8,11 +8,12 @@ text has one of the plainer names.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from eventlog.codec import to_json
 from eventlog.importers.tokens import holds_token, one_of
-from eventlog.redaction import LONG, PATTERNS, redact, redact_argv
+from eventlog.redaction import LONG, PATTERNS, Pattern, redact, redact_argv
 from eventlog.redaction.fields import holds_secrets, paired, says_secret
 from eventlog.redaction.named import HINTS, MASK, WORDS, redact_named_values
 
@@ -47,18 +48,26 @@ _KELVIN, _DOTTED = "\u212a".encode(), "\u0130".encode()
 """In lower case these two are letters of ASCII."""
 
 
+Gates = tuple[tuple[bytes, list[bytes]], ...]
+
+
+@lru_cache(maxsize=4)
+def _gates(patterns: tuple[Pattern, ...]) -> tuple[Gates, Gates]:
+    """What is looked for in a record, with the hints that are looked for where it is; those with no name in them."""
+    found = {hint for pattern in patterns for hint in pattern.hints if hint != LONG}
+    hints = sorted({one.encode() for hint in found for one in _COVERED.get(hint, (hint,))})
+    gates: dict[bytes, list[bytes]] = {}
+    for hint in hints:
+        gates.setdefault(next((gate for gate in _GATES if gate in hint), hint), []).append(hint)
+    return tuple(gates.items()), tuple(gate for gate in gates.items() if not _NAME.search(gate[0]))
+
+
 class Masker:
     """Masks text and counts what it masked."""
 
     def __init__(self) -> None:
         self.count = 0
-        found = {hint for pattern in PATTERNS for hint in pattern.hints if hint != LONG}
-        hints = sorted({one.encode() for hint in found for one in _COVERED.get(hint, (hint,))})
-        gates: dict[bytes, list[bytes]] = {}
-        for hint in hints:
-            gates.setdefault(next((gate for gate in _GATES if gate in hint), hint), []).append(hint)
-        self._gates = tuple(gates.items())
-        self._gates_unnamed = tuple(gate for gate in gates.items() if not _NAME.search(gate[0]))
+        self._gates, self._gates_unnamed = _gates(tuple(PATTERNS))
         self._suspicious = self._names = self._options = True
 
     def look(self, record: bytes, *, whole: bool = False) -> None:

@@ -314,8 +314,8 @@ def _run_apart(
     with apart.reading(task) as messages:
         for sent in messages:
             for part in sent.parts:
-                intake = imports[part.source].intake
-                batch.add(received.part(part, intake.stream, intake.total))
+                into = imports[part.source]
+                batch.add(received.part(part, into.stream, into.total))
             batch.commit()
             for end in sent.ended:
                 imports[end.source].end(end)
@@ -399,7 +399,11 @@ class Importing:
         self.lines = cast(LineFormat, form) if hasattr(form, "begin") else None
         self.id = source_id(form.name, path)
         self.row = row
-        self.intake = Intake(batch, self.id, scanning=self.lines is None)
+        self.total = Counts()
+        self._batch = batch
+        self._intake: Intake | None = None
+        self._unreadable = 0
+        """How many parts could not be read, of what was read elsewhere."""
         self.status: Status = "imported"
         self.failure: str | None = None
         self.offset = 0
@@ -408,6 +412,18 @@ class Importing:
         self.over = False
         self._heads: dict[str, str | None] | None = None
         """Of sessions the message after which they go on, while what was quarantined is read again."""
+
+    @property
+    def stream(self) -> str:
+        """What is said of it stands there."""
+        return f"import-{self.id}"
+
+    @property
+    def intake(self) -> Intake:
+        """Its way into the log, from when it is read on: there may be many sources that wait, or are read elsewhere."""
+        if self._intake is None:
+            self._intake = Intake(self._batch, self.id, scanning=self.lines is None, total=self.total)
+        return self._intake
 
     def run(self, tell: Callable[[int], None] | None) -> None:
         """Read it; a source that cannot be read is told of, not raised."""
@@ -420,18 +436,17 @@ class Importing:
                 self.status = self._tables(self.form, tell)
         except (OSError, SourceFailed) as error:
             self.status, self.failure = "failed", _said(error)
-            self.intake.batch.ask_again()
+            self._batch.ask_again()
         self.over = True
 
     def end(self, told: apart.Ended) -> None:
         """It was read elsewhere, and is in the log."""
         self.status, self.failure, self.size, self.offset = told.status, told.failure, told.size, told.offset
-        self.waiting, self.intake.unreadable, self.over = told.waiting, told.unreadable, True
+        self.waiting, self._unreadable, self.over = told.waiting, told.unreadable, True
 
     def go_on(self, row: ImportSource | None) -> None:
         """What was read of it elsewhere is in the log, as this row says; nothing else of it."""
         self.row = row
-        self.intake = Intake(self.intake.batch, self.id, scanning=self.intake.scanning, total=self.intake.total)
 
     def again(self) -> None:
         """Read what was quarantined of it again."""
@@ -445,11 +460,11 @@ class Importing:
 
     def report(self) -> Source:
         """What became of it, once its last batch is in the log."""
-        counts, problem, status = self.intake.total, self.failure, self.status
-        unreadable = self.intake.unreadable
+        counts, problem, status = self.total, self.failure, self.status
+        unreadable = self._unreadable + (self._intake.unreadable if self._intake is not None else 0)
         if self.row is not None and (self.lines is not None or status == "unchanged"):
             # What was quarantined before stays so; only of what is read as a whole each time it is met again.
-            unreadable += self.row.quarantined_records - self.intake.resolved
+            unreadable += self.row.quarantined_records - (self._intake.resolved if self._intake is not None else 0)
         if problem is None and unreadable:
             problem = f"{counted(unreadable, 'record')} could not be read"
         if status == "imported" and self.waiting:
@@ -491,7 +506,7 @@ class Importing:
             return []
         self.projections.ensure(QUARANTINE.name)
         with self.log.reader() as reader:
-            rows = reader.select(QUARANTINE.table, [Filter("stream", "=", self.intake.stream)])
+            rows = reader.select(QUARANTINE.table, [Filter("stream", "=", self.stream)])
         return [row for row in rows if row.outcome is None]
 
     def _is_as_it_was(self, file: BinaryIO, tail: Quarantined | None) -> bool:
@@ -609,7 +624,7 @@ class Importing:
         event = self.intake.kept("unexpected", piece.value)
         own = key_of(self.form.name, self.path.name, piece.offset, sha256(repr(piece.value).encode()).hexdigest())
         size = piece.length - piece.blank
-        return Native(piece.offset, size, [Wanted(self.intake.stream, [event], own)], (), "raw", piece.blank)
+        return Native(piece.offset, size, [Wanted(self.stream, [event], own)], (), "raw", piece.blank)
 
     def _quarantine(self, piece: Piece) -> None:
         if self.options.strict:
