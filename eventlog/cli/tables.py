@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,12 +49,12 @@ def export(state: State, table: str, form: Any, output: str | None, exact: bool,
     from eventlog.exporters.jsonl import private_file
     from eventlog.redaction.shown import shown
 
-    target = output_file(state, output, yes)
     if form is None:
-        ending = "" if target is None else target.suffix.lower().removeprefix(".")
+        ending = PurePath(output or "").suffix.lower().removeprefix(".")
         if ending in SPREADSHEETS:
             raise click.UsageError(f"No .{ending} is made here, but a spreadsheet opens CSV: let FILE end in .csv.")
         form = ending if ending in FORMS else "csv"
+    target = output_file(state, output, yes)
     if target is None and form == "parquet" and sys.stdout.isatty():
         raise click.UsageError("Parquet is not for a terminal: give --output.")
     with state.query() as log:

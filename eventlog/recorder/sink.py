@@ -56,7 +56,7 @@ class Sink:
         self.spooled = 0
         self.problem: BaseException | None = None
         self.refusal: BaseException | None = None
-        self.damaged: tuple[str, ...] = ()
+        self.told_of_spools: tuple[str, ...] = ()
         self._file: spool.SpoolFile | None = None
         self._paths: list[Path] = []
         self._lock = threading.RLock()
@@ -218,7 +218,7 @@ class Sink:
             except Exception as error:
                 self._failed(error)
                 return spool.Imported()
-            self.damaged += done.told
+            self.told_of_spools += done.told
             if self._paths and not any(path.exists() for path in self._paths):
                 self.spooled = 0
                 self._paths = []
@@ -247,7 +247,7 @@ class Sink:
             )
         if self.dropped:
             lines.append(f"eventlog: {counted(self.dropped, 'thing')} could not be recorded ({_why(self.refusal)})")
-        lines += [f"eventlog: {told}" for told in self.damaged]
+        lines += [f"eventlog: {told}" for told in self.told_of_spools]
         return "\n".join(map(_shown, lines)) or None
 
     def close(self) -> None:
@@ -268,7 +268,7 @@ class Sink:
             return
         text = self.report()
         self.spooled = self.dropped = 0
-        self.damaged = ()
+        self.told_of_spools = ()
         self._close_file()
         if text:
             with contextlib.suppress(Exception):

@@ -225,6 +225,8 @@ def test_no_spreadsheet_is_promised_by_a_file_s_name(cli: Cli, tmp_path: Path) -
     assert "a spreadsheet opens CSV" in cli("tables", "export", "runs", "-o", tmp_path / "x.xlsx", status=2).stderr
     assert not (tmp_path / "x.xlsx").exists()
     cli("tables", "export", "runs", "-o", tmp_path / "x.xlsx", "--format", "csv")
+    asked = cli("tables", "export", "runs", "-o", tmp_path / "x.xlsx", status=2).stderr
+    assert "a spreadsheet opens CSV" in asked and "Replace" not in asked
 
 
 def test_one_is_no_plural(cli: Cli, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_what_a_recorder_tells_in_a_terminal_has_no_controls_in_it(log: Any) -> 
     told = sink.report()
     assert told is not None and "'\\x1b[2J'" in told and "no \\x9b31m\\ud800" in told
     assert len(told.splitlines()) == 2 and "".join(told.splitlines()).isprintable()
-    sink.dropped, sink.damaged = 0, ()
+    sink.dropped, sink.told_of_spools = 0, ()
 
 
 def test_what_waits_is_listed_for_whichever_log(log: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
