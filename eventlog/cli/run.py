@@ -14,7 +14,8 @@ from eventlog.cli.state import State, pass_state
 
 @click.command(
     context_settings={"allow_interspersed_args": False},
-    epilog="The exit status is the command's own, 128 + n when signal n ended it.",
+    epilog="The exit status is the command's own, 128 + n when signal n ended it; "
+    "1 where that would be 0 but its output could not be written.",
 )
 @click.option("--project", "-p", metavar="ID", help="The project this run belongs to.")
 @click.option("--note", "-n", metavar="TEXT", default="", help="A remark.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -56,7 +57,8 @@ def run_command(
     """Run a command with our standard streams and record it. Returns the exit status to end with.
 
     That is the command's own, 128 + n when signal n ended it, 127 when it is not found, 126 when it cannot be executed,
-    2 when there is no command or an input cannot be read (nothing runs then). Never raises because of the log: what
+    2 when there is no command or an input cannot be read (nothing runs then), 1 when the command's own is 0 but what it
+    printed could not be written. Never raises because of the log: what
     cannot be recorded waits in a spool file, and standard error says so at the end.
     """
     if not argv or not argv[0]:
@@ -85,8 +87,15 @@ def run_command(
 
 
 def _refuse(why: str) -> int:
-    sys.stderr.write(f"eventlog: {why}\n")
+    _tell(why)
     return 2
+
+
+def _tell(what: str) -> None:
+    """A line on standard error, if that is there and can be written."""
+    with contextlib.suppress(Exception):
+        sys.stderr.write(f"eventlog: {what}\n")
+        sys.stderr.flush()
 
 
 def _fill_standard_streams() -> None:
@@ -175,7 +184,7 @@ class _Run:
             )  # fmt: skip
         except CommandNotStarted as error:
             plumbing.abandon()
-            sys.stderr.write(f"eventlog: {error}\n")
+            _tell(str(error))
             self._recording.end(RunFinished(status="fail", exit_code=error.code, reason=values.text(error), wall_us=0))
             return error.code
         plumbing.start()
@@ -238,25 +247,31 @@ class _Run:
             events.append(RunOutputCaptured(channel=channel, tail=tail, size_bytes=tee.size_bytes, sha256=tee.sha256))
             if complete:
                 files.append(Saved("logs", f"{channel}.log", tee.file_size, tee.file_sha256))
-        finished = self._finished(ended, wall_us)
+        lost = plumbing.lost()
+        finished = self._finished(ended, wall_us, lost)
         extra = {"output": "stdout and stderr in one" if plumbing.combined else "stdout and stderr apart"}
         self._recording.end(finished, *events, files=files, **extra)
         leave_behind(plumbing.outlets)
-        return finished.exit_code if finished.exit_code is not None else 128 + (ended.signal or 0)
+        for told in lost:
+            _tell(f"the command's {told}")
+        if ended.signal is not None:
+            return 128 + ended.signal
+        return ended.exit_code or int(bool(lost))
 
-    def _finished(self, ended: Ended, wall_us: int) -> RunFinished:
+    def _finished(self, ended: Ended, wall_us: int, lost: Sequence[str]) -> RunFinished:
+        """How the command ended. What it printed did not arrive: that is no success, whatever its exit code."""
         reason = None
         if ended.signal is not None:
             status, reason = "killed", _name(ended.signal)
         elif ended.exit_code and self._asked_to_end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             status, reason = "killed", f"exit status {ended.exit_code} after {_name(self._asked_to_end or 0)}"
         else:
-            status = "fail" if ended.exit_code else "success"
+            status = "fail" if ended.exit_code or lost else "success"
         return RunFinished(
             status=status,  # type: ignore[arg-type]
             exit_code=ended.exit_code,
             signal=ended.signal,
-            reason=reason,
+            reason="; ".join([*([reason] if reason else []), *lost]) or None,
             wall_us=wall_us,
             cpu_user_us=ended.cpu_user_us,
             cpu_system_us=ended.cpu_system_us,

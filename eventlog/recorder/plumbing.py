@@ -127,6 +127,15 @@ class Plumbing:
         for outlet in self.outlets:
             outlet.finish()
 
+    def lost(self) -> list[str]:
+        """What could not be written onwards, and why."""
+        name = "stdout and stderr" if self.combined else ""
+        return [
+            f"{name or channel} could not be written: {outlet.lost.strerror or outlet.lost}"
+            for (channel, _), outlet in zip(self._tees, self.outlets, strict=True)
+            if outlet.lost is not None
+        ]
+
     def restore(self) -> None:
         """Our terminal as we found it."""
         self._raw.restore()

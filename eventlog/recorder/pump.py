@@ -29,7 +29,8 @@ def write_all(descriptor: int, data: bytes) -> None:
 class Outlet(threading.Thread):
     """Copies what the command writes to one of our own descriptors, and to a tee.
 
-    When nobody reads our output any more, the command's is closed, so that it gets the SIGPIPE it would have got.
+    When nobody reads our output any more, or it cannot be written, the command's is closed, so that it gets the SIGPIPE
+    it would have got.
     """
 
     def __init__(self, source: int, target: int, tee: Tee) -> None:
@@ -86,6 +87,11 @@ class Outlet(threading.Thread):
             return False
         self.tee.feed(data)
         return True
+
+    @property
+    def lost(self) -> OSError | None:
+        """Why output of the command did not arrive; that its reader went away is no fault."""
+        return None if isinstance(self.problem, BrokenPipeError) else self.problem
 
     def command_ended(self) -> None:
         """What is still to be read is read now; then the stream counts as ended."""

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -204,6 +206,38 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert sorted(one.exit_code for one in runs(db)) == [0, 0, 6]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture
+def full() -> Iterator[BinaryIO]:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full here")
+    with open("/dev/full", "wb", buffering=0) as file:
+        yield file
+
+
+def test_output_that_cannot_be_written_is_told_recorded_and_no_success(db: Path, full: BinaryIO) -> None:
+    why = "stdout could not be written: No space left on device"
+    done = run(db, "sh", "-c", "echo err >&2; echo out", stdout=full)
+    assert (done.returncode, done.stderr.decode()) == (1, f"err\neventlog: the command's {why}\n")
+    recorded = only_run(db)
+    assert (recorded.status, recorded.exit_code, recorded.reason) == ("fail", 0, why)
+    assert (db.parent / "result/1/logs/stdout.log").read_bytes() == b"out\n"
+
+
+def test_a_commands_own_end_stands_where_its_output_cannot_be_written(db: Path, full: BinaryIO) -> None:
+    why = "stdout could not be written: No space left on device"
+    assert run(db, "sh", "-c", "echo out; exit 7", stdout=full).returncode == 7
+    done = run(db, "yes", stdout=full)
+    assert (done.returncode, done.stderr.decode()) == (128 + signal.SIGPIPE, f"eventlog: the command's {why}\n")
+    yes, sh = runs(db)
+    assert (sh.status, sh.exit_code, sh.reason) == ("fail", 7, why)
+    assert (yes.status, yes.signal, yes.reason) == ("killed", signal.SIGPIPE, f"SIGPIPE; {why}")
+
+
+def test_both_streams_on_a_full_disk_still_end_with_1(db: Path, full: BinaryIO) -> None:
+    assert run(db, "sh", "-c", "echo x", stdout=full, stderr=full).returncode == 1
+    assert only_run(db).reason == "stdout and stderr could not be written: No space left on device"
 
 
 def test_only_one_run_is_recorded_for_one_command(db: Path) -> None:
