@@ -252,7 +252,7 @@ def _find(value: object, wrong: Callable[[object], bool], path: str = "$") -> st
     children: Iterable[tuple[str, object]] = ()
     if isinstance(value, msgspec.Struct):
         children = ((f"{path}.{name}", getattr(value, name)) for name in value.__struct_fields__)
-    elif hasattr(value, "__dataclass_fields__"):
+    elif hasattr(type(value), "__dataclass_fields__"):
         import dataclasses  # slow to import, and in no event of ours
 
         children = ((f"{path}.{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value))  # type: ignore[arg-type]

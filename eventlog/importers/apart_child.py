@@ -109,9 +109,7 @@ def _read(task: Task, messages: queue.Queue[bytes | None]) -> None:
         one = Importing(log, None, form, _path(path), batch, options, row)
         batch.places[one.stream] = place
         one.run(None)
-        batch.ended.append(
-            Ended(place, one.status, one.failure, one.size, one.offset, one.waiting, one.intake.unreadable)
-        )
+        batch.ended.append(Ended(place, one.status, one.failure, one.size, one.offset, one.waiting, one.unreadable))
         if batch.full or one.failure is not None:
             batch.commit()
     batch.send(last=True)

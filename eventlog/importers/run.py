@@ -402,8 +402,9 @@ class Importing:
         self.total = Counts()
         self._batch = batch
         self._intake: Intake | None = None
-        self._unreadable = 0
-        """How many parts could not be read, of what was read elsewhere."""
+        self.unreadable = 0
+        """How many parts of it could not be read."""
+        self._resolved = 0
         self.status: Status = "imported"
         self.failure: str | None = None
         self.offset = 0
@@ -437,12 +438,13 @@ class Importing:
         except (OSError, SourceFailed) as error:
             self.status, self.failure = "failed", _said(error)
             self._batch.ask_again()
+        self._let_go()
         self.over = True
 
     def end(self, told: apart.Ended) -> None:
         """It was read elsewhere, and is in the log."""
         self.status, self.failure, self.size, self.offset = told.status, told.failure, told.size, told.offset
-        self.waiting, self._unreadable, self.over = told.waiting, told.unreadable, True
+        self.waiting, self.unreadable, self.over = told.waiting, told.unreadable, True
 
     def go_on(self, row: ImportSource | None) -> None:
         """What was read of it elsewhere is in the log, as this row says; nothing else of it."""
@@ -457,14 +459,20 @@ class Importing:
                 self.status = self._lines_again(self.lines)
         except (OSError, SourceFailed) as error:
             self.status, self.failure = "failed", _said(error)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """It was read: of its way into the log two numbers stay, its parts are the batch's."""
+        if self._intake is not None:
+            self.unreadable, self._resolved, self._intake = self._intake.unreadable, self._intake.resolved, None
 
     def report(self) -> Source:
         """What became of it, once its last batch is in the log."""
         counts, problem, status = self.total, self.failure, self.status
-        unreadable = self._unreadable + (self._intake.unreadable if self._intake is not None else 0)
+        unreadable = self.unreadable
         if self.row is not None and (self.lines is not None or status == "unchanged"):
             # What was quarantined before stays so; only of what is read as a whole each time it is met again.
-            unreadable += self.row.quarantined_records - (self._intake.resolved if self._intake is not None else 0)
+            unreadable += self.row.quarantined_records - self._resolved
         if problem is None and unreadable:
             problem = f"{counted(unreadable, 'record')} could not be read"
         if status == "imported" and self.waiting:

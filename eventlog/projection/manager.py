@@ -264,13 +264,15 @@ class Projections:
 
     def catch_up(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> int:
         """Apply what was appended since each checkpoint; returns how many positions were covered, by all groups."""
-        covered = 0
         with self._log.reader() as reader:
             stored, head = checkpoints(reader), reader.head().position
             behind = [group for group in self._pick(names) if self._has_news(reader, group, stored, head)]
-        for group in behind:
-            while step := self._catch_up_step(group, progress):
-                covered += step
+        return sum(self._catch_up_group(group, progress) for group in behind)
+
+    def _catch_up_group(self, group: Group, progress: Progress | None) -> int:
+        covered = 0
+        while step := self._catch_up_step(group, progress):
+            covered += step
         return covered
 
     def _catch_up_step(self, group: Group, progress: Progress | None) -> int:
@@ -551,7 +553,7 @@ class Projections:
         if row is not None and row.state == "pinned":
             self.held[name] = row.position
         if behind and self._log.writable:
-            self.catch_up([name])
+            self._catch_up_group(group, None)
 
     # the past
 

@@ -9,23 +9,28 @@ import time
 from typing import Any
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
-# The kernel counts pages apart for every processor, and adds them up only now and then.
 _BLUR = 1 << 20
+_SHARE = 16
+"""The kernel counts pages apart for every processor and adds them up now and then: a figure is off by so much."""
 
 
 class Stopwatch:
     """Started when made.
 
-    Processor time is of this process and the children it waited for, peak memory is of its whole life.
+    Processor time is of this process and the children it waited for, peak memory is of its whole life and of the
+    largest child that was waited for meanwhile.
     """
 
     def __init__(self) -> None:
         self._wall = time.perf_counter_ns()
-        self._user, self._system, _ = _used()
+        self._user, self._system, self._child_peak = _used()
 
     def measured(self) -> dict[str, Any]:
         """Fields of RunFinished."""
-        user, system, peak = _used()
+        user, system, child_peak = _used()
+        peak = own_peak_bytes()
+        if child_peak > self._child_peak:  # else it is one from before, or even another program's: it survives exec
+            peak = max(peak, peak_of_child(child_peak, peak) or 0)
         return {
             "wall_us": max(0, (time.perf_counter_ns() - self._wall) // 1000),
             "cpu_user_us": max(0, round((user - self._user) * 1e6)),
@@ -36,9 +41,7 @@ class Stopwatch:
 
 def _used() -> tuple[float, float, int]:
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    mine = own_peak_bytes()
-    peak = max(mine, peak_of_child(children.ru_maxrss, mine) or 0)
-    return own.ru_utime + children.ru_utime, own.ru_stime + children.ru_stime, peak
+    return own.ru_utime + children.ru_utime, own.ru_stime + children.ru_stime, children.ru_maxrss
 
 
 def own_peak_bytes() -> int:
@@ -60,6 +63,6 @@ def peak_of_child(ru_maxrss: int, starter_peak_bytes: int) -> int | None:
     None where it is not known: on Linux a child's figure is never less than its starter's, however little it took.
     """
     peak = ru_maxrss * _RSS_UNIT
-    if sys.platform == "linux" and peak <= starter_peak_bytes + _BLUR:
+    if sys.platform == "linux" and peak <= starter_peak_bytes + max(_BLUR, starter_peak_bytes // _SHARE):
         return None
     return peak or None

@@ -19,7 +19,10 @@ _MESSAGE = struct.Struct("=cidd q")
 
 
 class Ended(NamedTuple):
-    """How a process ended: exit code or signal, and what it (with the children it waited for) used."""
+    """How a process ended: exit code or signal, and what it (with the children it waited for) used.
+
+    The peak is None where the command took less than the recorder, which the kernel counts with it.
+    """
 
     exit_code: int | None
     signal: int | None

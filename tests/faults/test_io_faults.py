@@ -166,7 +166,7 @@ def test_a_disk_that_fails_while_the_log_is_created_leaves_nothing_that_needs_re
         assert_sound(path)
 
 
-IN_EVERY_RUN = [("sync", "rebuild"), ("write", "rollback")]
+IN_EVERY_RUN = [("full", "rebuild"), ("sync", "rebuild"), ("write", "rollback")]
 
 
 @pytest.mark.parametrize(

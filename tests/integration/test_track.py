@@ -7,6 +7,8 @@ import json
 import logging
 import math
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -390,3 +392,21 @@ def test_a_log_closed_too_early(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert again.runs.get(1).status == "success"
         assert len(again.runs.metrics(1)) == 1
         assert again.runs.import_spool().events == 0
+
+
+def test_a_child_from_before_the_run_is_not_counted(tmp_path: Path) -> None:
+    program = """
+import subprocess, sys, eventlog
+big = [sys.executable, "-c", "held = bytearray(300 << 20)"]
+subprocess.run(big, check=True)
+with eventlog.open(sys.argv[1]) as log:
+    for name in ("without", "with"):
+        with log.runs.track(name):
+            if name == "with":
+                subprocess.run([*big[:2], "held = bytearray(400 << 20)"], check=True)
+    print(*[log.runs.get(number).peak_memory_bytes for number in (1, 2)])
+"""
+    words = [sys.executable, "-c", program, str(tmp_path / "log.db")]
+    without, with_it = map(int, subprocess.run(words, capture_output=True, check=True, timeout=60).stdout.split())
+    assert without < 200 << 20
+    assert with_it > 400 << 20
