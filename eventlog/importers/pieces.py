@@ -29,7 +29,8 @@ LIKE = 3
 """An object in the middle of a damaged line is a record of its own, and no part of one, if it has so many fields that
 another record of the file has.
 """
-_BLANK = b" \t\r\0\xef\xbb\xbf"
+BLANK = b" \t\r\0\xef\xbb\xbf"
+"""What may stand around a record."""
 _SPACE = re.compile(rb"[ \t\r\n\0]*")
 _START = re.compile(rb'\{"')
 _decode = msgspec.json.Decoder().decode
@@ -128,7 +129,7 @@ def _lines(file: BinaryIO, offset: int, end: int, limit: int) -> Iterator[tuple[
 
 def _apart(at: int, line: bytes, length: int, ended: bool, fields: Collection[str]) -> Iterator[Piece]:
     """The pieces of a line that is not simply one object. ``fields`` are those of a record before it."""
-    bare = line.strip(_BLANK)
+    bare = line.strip(BLANK)
     if not bare:
         if b"\0" in line:
             yield _bad(at, line, length, f"{line.count(0):,} NUL bytes where a record should be", ended)
@@ -218,7 +219,7 @@ def _bad(at: int, data: bytes, length: int, why: str, ended: bool) -> Piece:
 
 def _why(data: bytes) -> str:
     """What is wrong with a piece, without saying what is in it."""
-    if data.strip(_BLANK)[:1] != b"{":
+    if data.strip(BLANK)[:1] != b"{":
         return "not a JSON object"
     try:
         _decode(data)

@@ -27,7 +27,7 @@ from eventlog.events.sessions import SessionRewound
 from eventlog.importers import apart
 from eventlog.importers.formats import FORMATS, format_of
 from eventlog.importers.intake import Batch, Counts, Cursor, Intake, Native, Status, Wanted, key_of
-from eventlog.importers.pieces import MAX_LINE_BYTES, Piece, pieces
+from eventlog.importers.pieces import BLANK, MAX_LINE_BYTES, Piece, pieces
 from eventlog.log import EventLog
 from eventlog.projection.fold import no_collection
 from eventlog.projection.manager import Projections
@@ -351,7 +351,7 @@ def _begins(form: Any, path: Path, batch: Batch) -> bool:
     try:
         if hasattr(form, "begin"):
             with path.open("rb") as file:
-                _recognise(form, path, file, os.fstat(file.fileno()).st_size, MAX_LINE_BYTES)
+                return _recognise(form, path, file, os.fstat(file.fileno()).st_size, MAX_LINE_BYTES)
         else:
             next(form.scan(path, Intake(batch, source_id(form.name, path), scanning=True)), None)
     except (OSError, SourceFailed):
@@ -359,24 +359,46 @@ def _begins(form: Any, path: Path, batch: Batch) -> bool:
     return True
 
 
-def _recognise(form: LineFormat, path: Path, file: BinaryIO, size: int, max_line_bytes: int) -> None:
-    """Look for one record of the form: what is kept raw of a file without any would make sessions of nothing."""
+def _recognise(form: LineFormat, path: Path, file: BinaryIO, size: int, max_line_bytes: int) -> bool:
+    """Look for one record of the form: what is kept raw of a file without any would make sessions of nothing, and what
+    is quarantined of a file that is no such file would stay so. False: it may be in the middle of its first record.
+    """
     if os.pread(file.fileno(), len(SQLITE), 0) == SQLITE:
         raise SourceFailed(f"it is a SQLite database, and {form.name} writes JSON lines")
     strange: list[dict[str, Any]] = []
+    bad, begun = 0, False
     for piece in pieces(file, 0, size, max_line_bytes):
         if piece.value is None:
+            if piece.problem:
+                bad, begun = bad + 1, not piece.ended and _begins_one(file, piece)
+                if piece.length > max_line_bytes and _begins_one(file, piece):
+                    return True  # which is too long to be looked at
             continue
         if form.knows(path, piece.value):
-            return
+            return True
         if len(strange) < LOOKED_AT:
             strange.append(piece.value)
     if not strange:
-        return
-    others: list[Any] = [format_of(name) for name in FORMATS if name != form.name]
-    fits = [one.name for one in others if hasattr(one, "knows") and any(one.knows(path, v) for v in strange)]
-    hint = f"; it looks like a source of `eventlog import {fits[0]}`" if fits else ""
-    raise SourceFailed(f"nothing in it is as {form.name} would have written it{hint}")
+        if bad == 1 and begun and os.fstat(file.fileno()).st_mtime > time.time() - LIVE_S:
+            return False
+        if bad:
+            raise SourceFailed(
+                f"nothing in it can be read as {form.name} would have written it: no line is a JSON object"
+            )
+        return True
+    raise SourceFailed(f"nothing in it is as {form.name} would have written it{looks_like(form.name, path, strange)}")
+
+
+def _begins_one(file: BinaryIO, piece: Piece) -> bool:
+    """Whether a piece that is no object begins as one."""
+    return os.pread(file.fileno(), EDGE, piece.offset).lstrip(BLANK)[:1] == b"{"
+
+
+def looks_like(name: str, path: Path, values: Sequence[dict[str, Any]]) -> str:
+    """Whose records these are, as the end of a sentence; empty where no other importer knows them."""
+    others: list[Any] = [format_of(other) for other in FORMATS if other != name]
+    fits = [one.name for one in others if hasattr(one, "knows") and any(one.knows(path, value) for value in values)]
+    return f"; it looks like a source of `eventlog import {fits[0]}`" if fits else ""
 
 
 class Importing:
@@ -498,8 +520,9 @@ class Importing:
                     tail = self._tail() if row.quarantined_records else None
                     if self._is_as_it_was(file, tail):
                         return "unchanged"
-            if not self.offset:
-                _recognise(form, self.path, file, self.size, self.options.max_line_bytes)
+            if not self.offset and not _recognise(form, self.path, file, self.size, self.options.max_line_bytes):
+                self._batch.ask_again()
+                return "waiting"
             reader = form.begin(self.path, state, self.intake)
             self._read(file, reader, mtime, tail, tell)
         return "imported"

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from hashlib import sha256
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +47,8 @@ from eventlog.exporters.session_form import (
 )
 from eventlog.exporters.session_json import ENDED, Told, comparable, masked, told
 from eventlog.importers.intake import Cursor, Intake, Native, Wanted, key_of
-from eventlog.importers.pieces import clean
+from eventlog.importers.pieces import clean, pieces
+from eventlog.importers.run import LOOKED_AT, SourceFailed, looks_like
 from projections.workspaces import projections as _workspaces
 
 MAX_FILE_BYTES = 256 << 20
@@ -72,14 +75,21 @@ class SessionFiles:
                 yield one
 
     def scan(self, path: Path, intake: Intake) -> Iterator[float]:
-        """Add every session of a file; yields how much is done."""
+        """Add every session of a file; yields how much is done. Raises SourceFailed for a file of another name than
+        `sources` finds in which no session is.
+        """
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
             intake.quarantine(0, size, f"the file is larger than {MAX_FILE_BYTES:,} bytes", str(size))
             return
         data = path.read_bytes()
+        named = path.suffix == ".json"
         try:
             values = _sessions(data)
+            if not named and not any(isinstance(value, dict) and is_session(value) for value in values):
+                raise SourceFailed(self._refused(path, data))
         except Unfit as error:
+            if not named:
+                raise SourceFailed(self._refused(path, data, f": {error}")) from None
             intake.quarantine(0, len(data), str(error), sha256(data).hexdigest())
             yield 1.0
             return
@@ -90,6 +100,11 @@ class SessionFiles:
             except RecursionError:
                 intake.quarantine(place, len(data) // len(values), "nested too deeply", sha256(data).hexdigest())
             yield (place + 1) / len(values)
+
+    def _refused(self, path: Path, data: bytes, why: str = "") -> str:
+        found = pieces(BytesIO(data), 0, len(data))
+        values = list(islice((piece.value for piece in found if piece.value is not None), LOOKED_AT))
+        return f"no session is in it{why}{looks_like(self.name, path, values)}"
 
 
 def _sessions(data: bytes) -> list[Any]:

@@ -187,7 +187,7 @@ def test_damage_is_quarantined_told_and_tried_again(log: Log, tmp_path: Path) ->
     with pytest.raises(NotFound):
         log.retry_imports("nothing")
     with pytest.raises(InvalidInput):
-        log.import_from("claude", write(tmp_path / "b.jsonl", bad), strict=True)
+        log.import_from("claude", write(tmp_path / "b.jsonl", bad + long), strict=True)
     assert log.projections.verify() == []
 
 
@@ -446,24 +446,25 @@ def test_a_record_that_the_log_does_not_take_stops_nothing(log: Log, tmp_path: P
 
 
 def test_what_was_cut_off_is_bad_until_it_is_whole_wherever_it_begins(log: Log, tmp_path: Path) -> None:
-    whole = lines([said(1, "hello")])
-    path = write(tmp_path / "a.jsonl", whole[:50])
+    whole = lines([said(1, "hello"), said(2, "world")])
+    cut = whole.index(b"\n") + 51
+    path = write(tmp_path / "a.jsonl", whole[:cut])
     assert log.import_from("claude", path).partial
     head = log.head()
-    write(path, whole[:50], age_s=1800)
+    write(path, whole[:cut], age_s=1800)
     log.import_from("claude", path)
     assert log.head() == head
     write(path, whole)
     assert not log.import_from("claude", path).partial
     (source,) = log.imports.list()
-    assert (source.records, source.quarantined_records, source.understood_bytes) == (1, 0, len(whole))
+    assert (source.records, source.quarantined_records, source.understood_bytes) == (2, 0, len(whole))
     assert log.imports.quarantined(source.source_id) == []
     write(path, whole + b'{"half', age_s=900)
     log.import_from("claude", path)
     write(path, whole, age_s=800)
     log.import_from("claude", path)
     (source,) = log.imports.list()
-    assert (source.records, source.quarantined_records) == (1, 0)
+    assert (source.records, source.quarantined_records) == (2, 0)
     assert log.imports.quarantined(source.source_id) == []
 
 
@@ -501,12 +502,13 @@ def test_one_of_two_in_a_line_is_read_later(log: Log, tmp_path: Path, monkeypatc
     [(b'{"half', b'{"half of it}\n'), (b'{"half', b'{"half of it'), (b"{bad}\n" + b" " * 400 + b"\n", b"{worse}\n")],
 )
 def test_what_is_bad_at_the_place_of_something_bad_is_told(log: Log, tmp_path: Path, first: bytes, then: bytes) -> None:
-    path = write(tmp_path / "a.jsonl", first)
+    good = lines([said(1, "hello")])
+    path = write(tmp_path / "a.jsonl", good + first)
     log.import_from("claude", path)
-    write(path, then, age_s=900)
+    write(path, good + then, age_s=900)
     assert log.import_from("claude", path).partial
     (source,) = log.imports.list()
-    assert (source.records, source.quarantined_records) == (1, 1)
+    assert (source.records, source.quarantined_records) == (2, 1)
     assert source.quarantined_bytes == len(then.rstrip(b"\n"))
     assert [bad.length_bytes for bad in log.imports.quarantined(source.source_id)] == [source.quarantined_bytes]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,53 @@ def test_a_file_without_any_record_of_the_form_begins_no_session(log: Log, tmp_p
     write(file, file.read_bytes() + known + b"\n")
     report = log.import_from(name, file)
     assert (report.total.understood_records, report.total.raw_records) == (1, 200)
+
+
+NO_RECORDS = {
+    "Markdown": b"# Notes\n\nthe first\n{curly}\n" * 9,
+    "binary": bytes(range(256)) * 40,
+    "NUL": b"\0" * 400,
+    "JSON over many lines": json.dumps({"name": "x", "deep": {"a": [1, 2]}}, indent=2).encode(),
+    "cut off": b'{"type": "us',
+}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("what", NO_RECORDS)
+@pytest.mark.parametrize("name", [*LINES, "sessions-json"])
+def test_a_file_of_which_no_line_is_an_object_is_refused_and_makes_no_log(
+    log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, what: str, strict: bool
+) -> None:
+    file = write(tmp_path / "NOTES.md", NO_RECORDS[what])
+    with pytest.raises(SystemExit) as ended:
+        main(["--db", str(tmp_path / "new.db"), "import", name, str(file), *(["--strict"] if strict else [])])
+    assert ended.value.code == 3
+    assert "0 events added" in capsys.readouterr().out
+    assert not list(tmp_path.glob("new.db*"))
+    report = log.import_from(name, file, strict=strict)
+    assert (report.sources[0].status, report.total.records, log.head().position) == ("failed", 0, 0)
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_file_in_the_middle_of_its_first_record_is_waited_for(log: Log, tmp_path: Path, name: str) -> None:
+    file = next(one for one in sorted(sample(name, tmp_path).rglob("*.jsonl")))
+    whole = file.read_bytes().splitlines(keepends=True)[0]
+    write(file, whole[:-9], age_s=0)
+    report = log.import_from(name, file)
+    assert (report.sources[0].status, report.partial, log.head().position) == ("waiting", False, 0)
+    write(file, b"no record\n" + whole[:-9], age_s=0)
+    assert log.import_from(name, file).sources[0].status == "failed"
+    write(file, whole, age_s=0)
+    report = log.import_from(name, file)
+    assert (report.sources[0].status, report.total.records, report.partial) == ("imported", 1, False)
+
+
+def test_lines_that_are_too_long_to_be_looked_at_are_no_sign_of_another_program(log: Log, tmp_path: Path) -> None:
+    file = next(one for one in sorted(sample("claude", tmp_path).rglob("*.jsonl")))
+    write(file, file.read_bytes())
+    lines = len(file.read_bytes().splitlines())
+    assert log.import_from("claude", file, max_line_bytes=20).total.quarantined_records == lines
+    assert not log.retry_imports().partial
 
 
 @pytest.mark.parametrize("name", LINES)

@@ -251,6 +251,19 @@ def test_a_file_that_cannot_be_read_stops_no_other_and_can_be_repaired(
     assert log.projections.verify() == []
 
 
+def test_a_file_of_another_name_without_a_session_is_refused_and_whose_it_is_told(log: Log, tmp_path: Path) -> None:
+    said = b'{"type": "user", "uuid": "u", "sessionId": "s", "message": {"role": "user", "content": "hunter2"}}\n'
+    lines, other, good = (tmp_path / name for name in ("a.jsonl", "package.txt", "good.txt"))
+    lines.write_bytes(said * 2)
+    other.write_text('{"name": "hunter2"}')
+    for file in (lines, other):
+        report = bring(log, file)
+        assert (report.partial, report.sources[0].status, log.head().position) == (True, "failed", 0)
+        assert "no session is in it" in str(report.sources[0].problem) and "hunter2" not in str(report)
+        assert ("`eventlog import claude`" in str(report.sources[0].problem)) == (file == lines)
+    assert bring(log, written(good, [{"id": "x", "task": "t"}, 5])).total.understood_records == 1
+
+
 def test_wrong_types_are_kept(log: Log, tmp_path: Path) -> None:
     odd: dict[str, Any] = {
         "id": 7,
