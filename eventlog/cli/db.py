@@ -119,7 +119,7 @@ def _tell_schema(view: View, status: Any) -> None:
 def check(state: State, view: View) -> None:
     """Check pages, triggers, the chain, and the tables against the events. Exit status 1 when anything is wrong."""
     from eventlog import maintenance
-    from eventlog.cli.projections import left_out
+    from eventlog.cli.projections import has_failed, left_out
 
     with _openable(state) as log, bar() as progress:
         problems = maintenance.check(log, progress)
@@ -129,15 +129,19 @@ def check(state: State, view: View) -> None:
                 key = "/".join(str(part) for part in found.key)
                 problems.append(f"table {found.table}, row {key}: not what the events say")
             others = log.projections.left_out()
+    failed = has_failed(others)
     if view.is_json:
-        view.item({"ok": not problems, "problems": problems, "not_checked": others})
+        view.item({"ok": not problems and not failed, "problems": problems, "not_checked": others})
     else:
         if others:
             view.say(f"not checked: {left_out(others)}")
         for problem in problems[:SHOWN]:
             view.say(problem)
-        view.say(counted(len(problems), "problem") if problems else "the database is sound")
-    if problems:
+        if failed:
+            view.say("tables are behind, because their projections failed: `eventlog projections status` says why")
+        if problems or not failed:
+            view.say(counted(len(problems), "problem") if problems else "the database is sound")
+    if problems or failed:
         sys.exit(1)
 
 

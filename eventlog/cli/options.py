@@ -92,17 +92,26 @@ def asked(state: State, as_of: str | None, view: View) -> Iterator[Any]:
     with state.query() as log:
         if version is None:
             yield log
-            _tell_held(log)
+            tell_old(log)
         else:
             with log.as_of(version) as past:
                 yield past
 
 
-def _tell_held(log: Log) -> None:
-    """Say when tables that were asked are rolled back: what was answered is old, and looks as if it were new."""
-    if places := sorted(set(log.projections.held.values())):
-        at = ", ".join(map(str, places))
+def tell_old(log: Log) -> None:
+    """Say when tables that were asked are rolled back or failed: their answer is old, and looks as if it were new."""
+    if held := sorted(set(log.projections.held.values())):
+        at = ", ".join(map(str, held))
         click.echo(f"the tables are held at version {at} (`eventlog projections resume` lets them go on)", err=True)
+    places: dict[int, list[str]] = {}
+    for name, position in log.projections.stopped.items():
+        places.setdefault(position, []).append(name)
+    for position, names in sorted(places.items()):
+        click.echo(
+            f"{', '.join(names)}: stopped at version {position}, because the projection failed "
+            "(`eventlog projections status` says why)",
+            err=True,
+        )
 
 
 def capped(log: Log, as_of: str | None, view: View) -> int | None:

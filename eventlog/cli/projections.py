@@ -164,6 +164,11 @@ def left_out(found: dict[str, str]) -> str:
     return "; ".join(f"{', '.join(names)} ({why})" for why, names in makers.items())
 
 
+def has_failed(found: dict[str, str]) -> bool:
+    """Whether any of the tables that `Projections.left_out` names is there because its projection failed."""
+    return any(why.startswith("failed") for why in found.values())
+
+
 @click.command()
 @names_argument
 @view_options

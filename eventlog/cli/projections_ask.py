@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from eventlog.cli.options import complete_table, view_options
+from eventlog.cli.options import complete_table, tell_old, view_options
 from eventlog.cli.progress import bar
-from eventlog.cli.projections import _chosen, left_out, names_argument
+from eventlog.cli.projections import _chosen, has_failed, left_out, names_argument
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import version_option
 from eventlog.cli.view import Column, View
@@ -97,6 +97,7 @@ def explain(state: State, view: View, table: str, key: str) -> None:
     """Show the events behind the row of TABLE with this KEY, and what each changed. Parts of a key are joined by /."""
     with state.query() as log:
         found = log.projections.explain(table, _key(key, len(log.projections.projection(table).table.key)))
+        tell_old(log)
     if view.is_json:
         view.item(found)
         return
@@ -140,13 +141,16 @@ def _key(text: str, parts: int) -> tuple[str, ...]:
 @view_options
 @pass_state
 def verify(state: State, view: View, names: tuple[str, ...]) -> None:
-    """Compute the tables anew in a scratch place and compare every row. Exit status 1 when any differs."""
+    """Compute the tables anew in a scratch place and compare every row. Exit status 1 when any differs, or failed."""
     with state.read() as log, bar() as progress:
         chosen = _chosen(log, names)
         found = list(log.projections.verify(chosen, progress=progress))
-        others = left_out(log.projections.left_out(chosen))
+        others = log.projections.left_out(chosen)
+    failed = has_failed(others)
     if others:
-        view.hint(f"not checked: {others}")
+        view.hint(f"not checked: {left_out(others)}")
+    if failed:
+        view.hint("`eventlog projections status` says why they failed; with fixed code, `projections resume` goes on")
     view.rows(
         found if view.is_json else found[:SHOWN],
         [
@@ -157,5 +161,8 @@ def verify(state: State, view: View, names: tuple[str, ...]) -> None:
     )
     if found:
         view.say(f"{len(found)} rows differ from the events; `eventlog projections rebuild` makes the tables anew")
+        sys.exit(1)
+    if failed:
+        view.say("no row differs in what was checked")
         sys.exit(1)
     view.say("the tables are what the events say")

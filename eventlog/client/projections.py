@@ -52,6 +52,7 @@ class RemoteProjections(Projections):
         self._log = log
         self._server = server
         self.held = {}
+        self.stopped = {}
 
     @cached_property
     def groups(self) -> dict[str, Group]:  # type: ignore[override]

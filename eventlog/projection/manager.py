@@ -106,6 +106,7 @@ class Projections:
     """Every projection of a log. Names are tables; naming one of a group acts on the whole group.
 
     ``held`` are those that were asked here and found pinned, with the version at which they are: answers are of then.
+    ``stopped`` are those that were found failed, likewise.
     """
 
     def __init__(self, log: EventLog, projections: Iterable[Projection], *, inline: bool = True) -> None:
@@ -114,6 +115,7 @@ class Projections:
         self.groups = groups_of(projections)
         self.inline = inline
         self.held: dict[str, int] = {}
+        self.stopped: dict[str, int] = {}
         for group in self.groups.values():
             for cls in group.root.types:
                 log.codec.learn(cls)
@@ -152,16 +154,21 @@ class Projections:
         """Why `verify` does not look at tables that are there, by their names: of these projections, or of all.
 
         ``made by another program`` (its code is not here: commands for all projections leave them alone, too), or
-        ``made by an older program``, or ``by a newer``; with it all that moves together with it.
+        ``made by an older program``, or ``by a newer``; with it all that moves together with it. ``failed at position
+        N``: what it says of the events from there on is not in the tables, and only what came before is compared.
         """
+        status = self.status(counted=False)
         found = {
             one.name: f"made by {maker}"
-            for one in self.status(counted=False)
+            for one in status
             if (maker := "another program" if one.mode == UNKNOWN else _MAKERS.get(one.state))
         }
         for group in self.groups.values():
             if why := next((found[name] for name in group.names if name in found), None):
                 found |= {name: why for name in group.names if name not in found}
+        for one in status:
+            if one.state == "failed":
+                found.setdefault(one.name, f"failed at position {one.error_position}")
         if names is None:
             return found
         picked = {names} if isinstance(names, str) else set(names)  # not `_pick`: a server has some that are not here
@@ -181,16 +188,26 @@ class Projections:
         with self._log.reader() as reader:
             head = reader.head().position
             stored = checkpoints(reader)
-            known = [
-                self._status(reader, member, stored.pop(member.name, None), head, counted) for member in self._members()
-            ]
+            known = [self._status(reader, member, stored.get(member.name), head, counted) for member in self._members()]
+        known = [self._with_its_source(one, stored) for one in known]
+        here = {one.name for one in known}
         return known + [
             ProjectionStatus(
                 row.name, row.kind, row.state, UNKNOWN, row.position, head - row.position, 0, row.version, None, None,
                 row.error, row.error_position, row.updated_at,
             )
             for row in stored.values()
+            if row.name not in here
         ]  # fmt: skip
+
+    def _with_its_source(self, status: ProjectionStatus, stored: dict[str, Checkpoint]) -> ProjectionStatus:
+        """A rollup whose source failed is failed with it: it gets nothing to count any more."""
+        root = stored.get(self._group(status.name).root.name)
+        if status.state != "live" or root is None or root.state != "failed":
+            return status
+        return status._replace(
+            state="failed", error=f"{root.name} failed: {root.error}", error_position=root.error_position
+        )
 
     def _members(self) -> list[Projection]:
         return [member for group in self.groups.values() for member in group.members]
@@ -218,12 +235,28 @@ class Projections:
         )  # fmt: skip
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """A projection's whole table, by key, as dicts."""
+        """A projection's whole table, by key, as dicts: of the version at which it stands.
+
+        Where that is not the head, because it is rolled back or its code failed, `held` or `stopped` has its name then,
+        and `status` says why; `require` raises.
+        """
         table = self.projection(name).table
         if self._group(name).root.lazy and self.inline:
             self.ensure(name)
         with self._log.reader() as reader:
+            self._note(name, checkpoints(reader, names=self._group(name).names))
             return [as_dict(row) or {} for row in reader.select(table, order=table.key)]
+
+    def _note(self, name: str, stored: dict[str, Checkpoint]) -> None:
+        """Remember whether what is answered from a projection is old."""
+        root, own = stored.get(self._group(name).root.name), stored.get(name)
+        self.held.pop(name, None)
+        self.stopped.pop(name, None)
+        if root is not None and root.state == "pinned":
+            self.held[name] = root.position
+        for row in (root, own):
+            if row is not None and row.state == "failed":
+                self.stopped[name] = row.position
 
     # moving forward
 
@@ -550,8 +583,7 @@ class Projections:
             behind = (
                 row is not None and not row.attached and self._has_news(reader, group, stored, reader.head().position)
             )
-        if row is not None and row.state == "pinned":
-            self.held[name] = row.position
+        self._note(name, stored)
         if behind and self._log.writable:
             self._catch_up_group(group, None)
 
@@ -651,7 +683,8 @@ class Projections:
     def verify(self, names: Iterable[str] | None = None, progress: Progress | None = None) -> list[Difference]:
         """Compare live tables with a fresh fold of the log, at their checkpoints; an empty list means equal.
 
-        Projections that are not made yet, or were made by other code, are left out (see `left_out`).
+        Projections that are not made yet, or were made by other code, are left out, and those that failed are compared
+        up to where they did: `left_out` names them.
         """
         with self._log.reader() as reader:
             stored = checkpoints(reader)

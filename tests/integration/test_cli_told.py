@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,14 @@ import pytest
 import eventlog
 from eventlog.errors import InvalidEvent
 from eventlog.events.agents import LlmCallCompleted, Usage
+from eventlog.projection.discovery import installed
 from tests.integration.test_cli_commands import Cli
+from tests.projections import things
+
+
+def growing_by_five(event: object, record: object) -> None:
+    if isinstance(event, things.ThingGrew) and event.by == 5:
+        raise ValueError("not by five, please")
 
 
 @pytest.fixture
@@ -61,6 +69,38 @@ def test_answers_of_tables_that_are_held_say_of_when_they_are(cli: Cli) -> None:
     assert "the tables are held at version 2 (`eventlog projections resume`" in done.stderr
     assert [one["session_id"] for one in json.loads(done.stdout)] == ["abc-1"]
     assert "held" not in cli("prices", "list").stderr and "held" not in cli("sessions", "list", "--as-of", 3).stderr
+
+
+def test_tables_that_failed_are_never_passed_for_what_the_events_say(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = (*installed(), things.entity(growing_by_five), things.rollup())
+    monkeypatch.setattr("eventlog.app.installed", lambda: made)
+    with eventlog.open(cli.db) as log:
+        log.projections.catch_up()
+        things.fill(log, 12)
+        stopped = log.projections.status()[-1].position
+    told = f"failed at position {stopped + 1}"
+    done = cli("projections", "verify", status=1)
+    assert f"not checked: things, colours ({told})" in done.stderr and "what the events say" not in done.stdout
+    assert "what the events say" in cli("projections", "verify", "sessions").stdout
+    done = cli("db", "check", status=1)
+    assert f"not checked: things, colours ({told})" in done.stdout and "sound" not in done.stdout
+    found = cli.json("db", "check", status=1)
+    assert (found["ok"], found["not_checked"]) == (False, dict.fromkeys(("things", "colours"), told))
+    listed = {one["name"]: one["state"] for one in cli.json("projections", "list")}
+    assert (listed["things"], listed["colours"], listed["sessions"]) == ("failed", "failed", "live")
+    assert f"colours: stopped at version {stopped}" in cli("projections", "explain", "colours", "red").stderr
+
+
+def test_answers_of_tables_that_failed_say_of_when_they_are(cli: Cli) -> None:
+    with sqlite3.connect(cli.db) as connection:
+        connection.execute(
+            "UPDATE projections SET state = 'failed', error = 'x', error_position = 3, position = 2 "
+            "WHERE name = 'sessions'"
+        )
+    connection.close()
+    told = "sessions: stopped at version 2, because the projection failed (`eventlog projections status`"
+    assert told in cli("sessions", "list").stderr
+    assert "stopped" not in cli("prices", "list").stderr
 
 
 def test_a_filter_takes_what_people_call_it_and_says_what_it_does_not_know(cli: Cli) -> None:

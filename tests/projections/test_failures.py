@@ -51,6 +51,38 @@ def test_a_failing_entity_stops_at_its_event_and_the_log_goes_on(open_log: OpenL
     assert log.projections.verify() == []
 
 
+def test_what_failed_is_told_by_whoever_looks_at_its_tables(open_log: OpenLog) -> None:
+    log = open_log(extra_projections=failing())
+    fill(log, 4)
+    assert log.projections.left_out() == {}
+    log.projections.rows("things")
+    assert log.projections.stopped == {}
+    fill(log, 8, start=4)
+    for name in ("things", "colours"):
+        log.projections.rows(name)
+    assert log.projections.stopped == {"things": 4, "colours": 4}
+    assert log.projections.left_out() == dict.fromkeys(("things", "colours"), "failed at position 5")
+    assert log.projections.left_out("growths") == {}
+    counted = status(log, "colours")
+    assert (counted.state, counted.error_position) == ("failed", 5)
+    assert counted.error == "things failed: ValueError: no fifth, please"
+    with pytest.raises(ProjectionFailed):
+        log.projections.require("colours")
+
+
+@pytest.mark.shared
+def test_what_goes_on_again_is_not_told_to_have_failed(open_log: OpenLog) -> None:
+    with open_log(extra_projections=failing()) as log:
+        fill(log, 8)
+    log = open_log(extra_projections=things.everything())
+    log.projections.rows("colours")
+    assert log.projections.stopped == {"colours": 4}
+    log.projections.resume("things")
+    log.projections.rows("colours")
+    assert log.projections.stopped == {} == log.projections.left_out()
+    assert status(log, "colours").state == "live"
+
+
 @pytest.mark.shared
 def test_mended_code_goes_on_from_where_it_stopped(open_log: OpenLog) -> None:
     with open_log(extra_projections=failing()) as log:
@@ -154,6 +186,7 @@ def test_a_failing_rollup_stops_alone_and_its_source_goes_on(open_log: OpenLog) 
         assert (stopped.state, stopped.error, stopped.error_position) == ("failed", "ZeroDivisionError: sum", 5)
         assert (status(log, "things").state, status(log, "things").lag) == ("live", 0)
         assert log.projections.verify() == []
+        assert log.projections.left_out() == {"colours": "failed at position 5"}
     with open_log(extra_projections=(things.entity(), things.rollup())) as log:
         fill(log, 4, start=12)
         assert status(log, "colours").state == "failed"
