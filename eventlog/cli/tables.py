@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventlog.cli.options import as_of_option, complete_table, output_file, yes_option
+from eventlog.cli.options import as_of_option, complete_table, output_file, tell_old, yes_option
 from eventlog.cli.progress import bar
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import counted, version_option
@@ -62,6 +62,9 @@ def export(state: State, table: str, form: Any, output: str | None, exact: bool,
             raise needs_the_log("exporting a table")
         made = log.projections.projection(table).table
         version = version_option(as_of, None)
+        if version is None:
+            log.projections.ensure(table)
+            tell_old(log)
         with log.projections.as_of(_version(log, table) if version is None else version) as past, bar() as progress:
             with past.reader() as reader:
                 total = reader.count(made)

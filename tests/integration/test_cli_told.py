@@ -103,6 +103,18 @@ def test_answers_of_tables_that_failed_say_of_when_they_are(cli: Cli) -> None:
     assert "stopped" not in cli("prices", "list").stderr
 
 
+def test_an_exported_table_that_is_held_says_of_when_it_is(cli: Cli, tmp_path: Path) -> None:
+    cli("projections", "rollback", "sessions", "--to", 2)
+    for words in ((), ("-o", tmp_path / "sessions.csv")):
+        assert "the tables are held at version 2 (`eventlog projections resume`" in (
+            cli("tables", "export", "sessions", *words).stderr
+        )
+        assert "held" not in cli("tables", "export", "sessions", "--as-of", 2, *words, "--yes").stderr
+        assert "held" not in cli("tables", "export", "projects").stderr
+    written = (tmp_path / "sessions.csv").read_text()
+    assert "abc-1" in written and "bcd-2" not in written
+
+
 def test_a_filter_takes_what_people_call_it_and_says_what_it_does_not_know(cli: Cli) -> None:
     folder = cli.db.parent
     assert cli.json("stats", "tokens", "-w", folder)[0]["calls"] == 2
