@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -87,6 +88,7 @@ class RootGroup(LazyGroup):
         extra.setdefault("complete_var", "_EVENTLOG_COMPLETE")
         if not extra.pop("standalone_mode", True):
             return super().main(args, prog_name or "eventlog", standalone_mode=False, **extra)
+        _open_closed_streams()
         _never_fail_to_print()
         try:
             status = super().main(args, prog_name or "eventlog", standalone_mode=False, **extra)
@@ -94,6 +96,18 @@ class RootGroup(LazyGroup):
         except BaseException as error:
             status = exit_status(error)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_closed_streams() -> None:
+    """A standard stream that we were started without is the null device: there is nothing to read, nobody to tell."""
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    from eventlog.recorder.process import fill_standard_streams
+
+    fill_standard_streams()
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _never_fail_to_print() -> None:

@@ -23,6 +23,7 @@ from eventlog.recorder.process import (
     CommandNotStarted,
     Ended,
     block_signals,
+    fill_standard_streams,
     launch,
     next_signal,
 )
@@ -66,7 +67,7 @@ def run_command(
     for path in inputs:
         if not os.path.isfile(path) or not os.access(path, os.R_OK):
             return _refuse(f"cannot read the input {os.fspath(path)!r}")
-    _fill_standard_streams()
+    fill_standard_streams()
     mask = block_signals()
     sink = open_sink(opener, log_target, data_dir)
     try:
@@ -96,13 +97,6 @@ def _tell(what: str) -> None:
     with contextlib.suppress(Exception):
         sys.stderr.write(f"eventlog: {what}\n")
         sys.stderr.flush()
-
-
-def _fill_standard_streams() -> None:
-    """Where we were started with a closed standard stream, a pipe must not take its number."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
 
 
 def open_sink(opener: Opener, target: Target, data_dir: str | os.PathLike[str] | None = None) -> Sink:

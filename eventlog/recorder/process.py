@@ -272,6 +272,13 @@ def _found(command: str, environment: Mapping[str, str]) -> str:
     return command
 
 
+def fill_standard_streams() -> None:
+    """Where we were started with a closed standard stream, it is the null device: a pipe must not take its number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
 class Received(NamedTuple):
     """A signal that arrived: ``sender`` is 0 when it came from the terminal or the kernel."""
 

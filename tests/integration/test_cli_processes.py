@@ -160,6 +160,22 @@ def test_a_reader_that_goes_away_is_no_error(environment: dict[str, str]) -> Non
         assert process.wait(30) == 141
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_stream_is_no_error(environment: dict[str, str], closed: str) -> None:
+    def closing(*words: str, status: int = 0) -> str:
+        shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *EVENTLOG, *words]
+        done = subprocess.run(shell, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == status, (words, done.stderr)
+        return done.stderr
+
+    assert closing("run", "--", "sh", "-c", "echo said; exit 4", status=4) == ""
+    assert closing("run", "--", "no-such-command", status=127).count("\n") == ("2>" not in closed)
+    assert closing("runs", "list") == ""
+    assert closing("log", "read", "--json") == ""
+    assert closing("runs", "show", "99", status=1).count("\n") == ("2>" not in closed)
+    assert [run["exit_code"] for run in json.loads(run(environment, "runs", "list", "--json").stdout)] == [127, 4]
+
+
 def test_output_that_cannot_be_written_is_told(environment: dict[str, str]) -> None:
     run(environment, "db", "init")
     with open("/dev/full", "w") as full:
