@@ -48,8 +48,15 @@ def run(
     Its input, output, errors and signals pass through untouched. Put -- before the command.
     """
     import eventlog
+    from eventlog.errors import InvalidInput
     from eventlog.recorder.command import run_command
+    from eventlog.target import parse_target
 
+    try:
+        if state.db is not None:
+            parse_target(state.db)
+    except InvalidInput as error:
+        raise click.BadParameter(error.message, param_hint="'--db'") from error
     status = run_command(
         command,
         opener=lambda _, **options: eventlog.open(state.place, **options),

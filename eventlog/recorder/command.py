@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eventlog.errors import InvalidInput, NotALog
 from eventlog.events.runs import RunFinished, RunOutputCaptured, RunStarted
 from eventlog.recorder import capture, values
 from eventlog.recorder.artifacts import Saved
@@ -60,7 +61,7 @@ def run_command(
     That is the command's own, 128 + n when signal n ended it, 127 when it is not found, 126 when it cannot be executed,
     2 when there is no command or an input cannot be read (nothing runs then), 1 when the command's own is 0 but what it
     printed could not be written. Never raises because of the log: what
-    cannot be recorded waits in a spool file, and standard error says so at the end.
+    cannot be recorded now waits in a spool file, and what never can be is left out; standard error says so at the end.
     """
     if not argv or not argv[0]:
         return _refuse("no command to run")
@@ -103,16 +104,27 @@ def open_sink(opener: Opener, target: Target, data_dir: str | os.PathLike[str] |
     """A sink for the log at a target, which may fail to open now, or for ever. Never raises."""
 
     def open_log() -> Any:
-        return opener(target, data_dir=data_dir, timeout_s=LOCK_TIMEOUT_S)
+        try:
+            return opener(target, data_dir=data_dir, timeout_s=LOCK_TIMEOUT_S)
+        except NotALog as error:
+            # A log's lock stays beside it: what is damaged now may be a log again, from a backup.
+            if not (path and os.path.exists(f"{path}.lock")):
+                sink.never = error
+            raise
 
     url, folder = masked(os.fspath(target)) if target is not None else "", None
+    path = never = None
     try:
         place = parse_target(target)
         folder = data_folder(data_dir, place)
-        url = place.masked
+        url, path = place.masked, place.path
+    except InvalidInput as error:
+        never = error
     except Exception:
         folder = None if data_dir is None else Path(data_dir)
-    return Sink(open_log, url, folder)
+    sink = Sink(open_log, url, folder)
+    sink.never = never
+    return sink
 
 
 def _started(

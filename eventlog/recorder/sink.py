@@ -45,6 +45,7 @@ class Sink:
 
     ``open_log`` gives the log, and is asked again after a pause when it failed. After a failure events go straight to
     the spool for a while, longer each time: a log that answers with a time-out must not slow the program down.
+    ``never``: why there can be no log at this place, as far as is known; nothing waits for it then.
     """
 
     def __init__(self, open_log: Callable[[], Any], target: str, data_dir: Path | None) -> None:
@@ -56,6 +57,7 @@ class Sink:
         self.spooled = 0
         self.problem: BaseException | None = None
         self.refusal: BaseException | None = None
+        self.never: BaseException | None = None
         self.told_of_spools: tuple[str, ...] = ()
         self._file: spool.SpoolFile | None = None
         self._paths: list[Path] = []
@@ -96,7 +98,7 @@ class Sink:
         return self._log
 
     def _may_try(self) -> bool:
-        return time.monotonic() >= self._retry_at
+        return self.never is None and time.monotonic() >= self._retry_at
 
     def _failed(self, error: BaseException) -> None:
         self.problem = error
@@ -171,6 +173,9 @@ class Sink:
 
     def _spool(self, lines: list[spool.Line]) -> InvalidInput | None:
         """Let events wait; returns why one of them never could be imported, and does not."""
+        if self.never is not None:
+            self._drop(len(lines), self.never)
+            return None
         refused = None
         with self._lock:
             for line in lines:
@@ -245,7 +250,9 @@ class Sink:
                 f"eventlog: {counted(self.spooled, 'event')} not in the log ({_why(self.problem)}); they wait in "
                 f"{where} and are imported by the next recorded run, or by `eventlog runs recover`"
             )
-        if self.dropped:
+        if self.dropped and self.never is not None:
+            lines.append(f"eventlog: the run was not recorded ({_why(self.never)}); name another place for the log")
+        elif self.dropped:
             lines.append(f"eventlog: {counted(self.dropped, 'thing')} could not be recorded ({_why(self.refusal)})")
         lines += [f"eventlog: {told}" for told in self.told_of_spools]
         return "\n".join(map(_shown, lines)) or None

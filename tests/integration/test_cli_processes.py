@@ -302,6 +302,15 @@ def test_a_command_runs_and_no_folder_is_made_for_a_log_whose_name_is_mistyped(
     assert not (tmp_path / "typo").exists()
 
 
+@pytest.mark.parametrize("db", ["foo://x", "", " ", "postgresql:x", "http://h/runs/1"])
+def test_a_command_is_not_started_where_no_place_for_a_log_is_named(
+    environment: dict[str, str], tmp_path: Path, db: str
+) -> None:
+    done = run(environment, "--db", db, "run", "--", "touch", str(tmp_path / "mark"), status=2)
+    assert "Invalid value for '--db': " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 # completion
 
 

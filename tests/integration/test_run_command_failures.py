@@ -35,9 +35,15 @@ def spool_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("spool/*.jsonl"))
 
 
-def test_a_file_that_is_no_log(db: Path, tmp_path: Path) -> None:
+def damage(db: Path) -> None:
+    """A file that is no log any more: the lock beside it is left."""
     db.parent.mkdir()
     db.write_bytes(b"this is a diary, not a database" * 100)
+    Path(f"{db}.lock").touch()
+
+
+def test_a_log_that_is_damaged(db: Path, tmp_path: Path) -> None:
+    damage(db)
     done = run(db, "sh", "-c", "echo out; echo err >&2; exit 5")
     assert (done.returncode, done.stdout) == (5, b"out\n")
     assert done.stderr.startswith(b"err\n")
@@ -57,6 +63,18 @@ def test_a_file_that_is_no_log(db: Path, tmp_path: Path) -> None:
     with eventlog.open(db, mode="r") as log:
         assert [said.text for said in log.runs.output(imported.run_id)] == ["out\n", "err\n"]
     assert spool_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("what", ["text", "empty", "folder"])
+def test_what_is_no_log_is_told_and_nothing_waits_for_it(db: Path, tmp_path: Path, what: str) -> None:
+    db.parent.mkdir()
+    db.mkdir() if what == "folder" else db.write_bytes(b"this is a diary" * 300 * (what == "text"))
+    done = run(db, "sh", "-c", "echo out; exit 5")
+    assert (done.returncode, done.stdout) == (5, b"out\n")
+    (told,) = done.stderr.decode().splitlines()
+    assert told.startswith(f"eventlog: the run was not recorded (NotALog: {db} is ")
+    assert told.endswith("name another place for the log")
+    assert [path for path in tmp_path.rglob("*") if path not in (db, db.parent)] == []
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, db: Path) -> None:
@@ -82,14 +100,15 @@ def test_nowhere_to_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_unknown_kind_of_log(db: Path) -> None:
+def test_an_unknown_kind_of_log(db: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import sys; import eventlog; from eventlog.recorder.command import run_command;"
          "sys.exit(run_command(['echo', 'x'], opener=eventlog.open, log_target='mongodb://nowhere/x'))"],
         capture_output=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, b"x\n")
-    assert b"mongodb" in done.stderr
+    assert b"the run was not recorded (InvalidInput: mongodb://" in done.stderr
+    assert spool_files(tmp_path) == []
 
 
 def test_the_log_is_busy_while_the_command_ends(db: Path, tmp_path: Path) -> None:
@@ -150,8 +169,7 @@ def test_an_interrupt_while_the_log_is_opened(db: Path, tmp_path: Path) -> None:
 
 def test_a_spool_is_imported_once_by_many(db: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    db.parent.mkdir()
-    db.write_bytes(b"no log " * 1000)
+    damage(db)
     for number in range(3):
         run(db, "sh", "-c", f"exit {number}")
     db.unlink()
@@ -166,8 +184,7 @@ def test_a_spool_is_imported_once_by_many(db: Path, tmp_path: Path) -> None:
 
 def test_a_killed_recorder_with_a_spool(db: Path, tmp_path: Path) -> None:
     """Torn in the middle of a line: what is whole is imported, and the run is lost."""
-    db.parent.mkdir()
-    db.write_bytes(b"no log " * 1000)
+    damage(db)
     ready = tmp_path / "ready"
     process = start(db, "sh", "-c", f"touch {ready}; exec sleep 60")
     wait_for(ready)
