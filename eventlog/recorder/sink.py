@@ -18,6 +18,8 @@ from eventlog.events.runs import RunEvent, RunStarted
 from eventlog.log import Append
 from eventlog.recorder import spool
 from eventlog.store.base import Durability
+from eventlog.target import parse_target
+from eventlog.url import LINES
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
@@ -248,7 +250,8 @@ class Sink:
             where = ", ".join(str(path) for path in self._paths)
             lines.append(
                 f"eventlog: {counted(self.spooled, 'event')} not in the log ({_why(self.problem)}); they wait in "
-                f"{where} and are imported by the next recorded run, or by `eventlog runs recover`"
+                f"{where} and are imported by the next run recorded in this log, or by "
+                f"`eventlog{_option(self.target)} runs recover`"
             )
         if self.dropped and self.never is not None:
             lines.append(f"eventlog: the run was not recorded ({_why(self.never)}); name another place for the log")
@@ -286,6 +289,18 @@ class Sink:
 def _why(error: BaseException | None) -> str:
     told = f"{type(error).__name__}: {error}" if error is not None else "unknown"
     return " ".join(told.split())[:300]
+
+
+def _option(target: str) -> str:
+    """What a later `eventlog` has to be told to find this log, where it would not find it by itself."""
+    with contextlib.suppress(Exception):
+        if not target or parse_target().masked == target:
+            return ""
+    import shlex
+
+    scheme, _, path = target.partition(":///")
+    is_plain = scheme == ("jsonl" if path.endswith(LINES) else "sqlite")
+    return f" --db {shlex.quote(path if is_plain else target)}"
 
 
 def _shown(text: str) -> str:

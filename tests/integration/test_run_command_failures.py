@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -88,6 +89,30 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, db: Path) -> None:
     (tmp_path / "file").unlink()
     assert run(target, "true").returncode == 0
     assert sorted(one.command for one in runs(target)) == ["sh -c 'echo fine'", "true"]
+
+
+@pytest.mark.parametrize("name", ["log.db", "my log.jsonl"])
+def test_what_is_said_of_events_that_wait_names_the_log(tmp_path: Path, db: Path, name: str) -> None:
+    """Whoever does as told brings them into the log that they are for, from any folder."""
+    (tmp_path / "file").write_text("in the way")
+    target = tmp_path / "file" / name
+    told = run(target, "true").stderr.decode()
+    command = told.rpartition("or by `")[2].rstrip("`\n")
+    assert command == f"eventlog --db {shlex.quote(str(target))} runs recover"
+    (tmp_path / "file").unlink()
+    eventlog.open(target).close()
+    subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd="/", check=True, timeout=60)
+    assert only_run(target).command == "true"
+
+
+def test_what_is_said_of_events_that_wait_names_no_log_that_is_found_without(
+    tmp_path: Path, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("EVENTLOG_URL", str(tmp_path / "file" / "log.db"))
+    command = [sys.executable, "-m", "eventlog", "run", "--", "true"]
+    told = subprocess.run(command, capture_output=True, check=True, timeout=60).stderr
+    assert told.endswith(b", or by `eventlog runs recover`\n")
 
 
 def test_nowhere_to_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
