@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from eventlog.app import Log
 
 PARTIAL = 3
+TOLD = 10
+"""Sources with a problem that are told of one by one."""
 
 
 class _Importers(click.Group):
@@ -177,9 +179,12 @@ def _tell(view: View, report: Any) -> None:
 
 
 def _print(view: View, report: Any) -> None:
-    for source in report.sources:
-        if source.problem is not None:
-            view.say(f"{view.line(source.path)}: {view.line(source.problem)}")
+    bad = [source for source in report.sources if source.problem is not None]
+    for source in bad[:TOLD]:
+        view.say(f"{view.line(source.path)}: {view.line(source.problem)}")
+    if len(bad) > TOLD:
+        more = counted(len(bad) - TOLD, "source")
+        view.say(f"and {more} more with a problem; the same command with --json tells them all")
     total = report.total
     changed = [source for source in report.sources if source.status not in ("unchanged", "failed")]
     seconds = report.elapsed_us / 1_000_000
