@@ -69,6 +69,7 @@ class AgentFiles:
     """See `eventlog.importers.run.LineFormat`."""
 
     name = "agent-jsonl"
+    looks_for = ", ".join(ORDER)
 
     def __init__(self) -> None:
         self._folder: _Folder | None = None

@@ -79,6 +79,7 @@ class ClaudeTranscripts:
     """See `eventlog.importers.run.LineFormat`."""
 
     name = "claude"
+    looks_for = "*.jsonl"
     apart = True
 
     def sources(self, path: Path) -> Iterator[Path]:

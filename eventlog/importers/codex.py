@@ -60,6 +60,7 @@ class CodexRollouts:
     """See `eventlog.importers.run.LineFormat`."""
 
     name = "codex"
+    looks_for = "*.jsonl"
     apart = True
 
     def __init__(self) -> None:

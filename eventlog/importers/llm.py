@@ -66,6 +66,7 @@ class LlmLogs:
     """See `eventlog.importers.run.TableFormat`."""
 
     name = "llm"
+    looks_for = "logs.db"
 
     def sources(self, path: Path) -> Iterator[Path]:
         """The ``logs.db`` below a folder."""

@@ -76,6 +76,7 @@ class MlflowStore:
     """See `eventlog.importers.run.TableFormat`."""
 
     name = "mlflow"
+    looks_for = "mlflow.db and mlruns.db"
 
     def sources(self, path: Path) -> Iterator[Path]:
         """The stores below a folder."""

@@ -60,6 +60,7 @@ class OpenAIAgents:
     """See `eventlog.importers.run.TableFormat`."""
 
     name = "openai-agents"
+    looks_for = "*.db, *.sqlite and *.sqlite3"
 
     def sources(self, path: Path) -> Iterator[Path]:
         """The databases below a folder; those of other programs are told of as such."""

@@ -45,6 +45,7 @@ class OpencodeStore:
     """See `eventlog.importers.run.TableFormat`."""
 
     name = "opencode"
+    looks_for = "opencode.db, opencode-*.db and the folder storage"
 
     def sources(self, path: Path) -> Iterator[Path]:
         """The databases and the trees in a folder."""

@@ -70,6 +70,10 @@ class LineFormat(Protocol):
     def name(self) -> str:
         """What the command calls it."""
 
+    @property
+    def looks_for(self) -> str:
+        """The names that its sources have in a folder, for people."""
+
     def sources(self, path: Path) -> Iterable[Path]:
         """Its files below a folder, in any order."""
 
@@ -86,6 +90,10 @@ class TableFormat(Protocol):
     @property
     def name(self) -> str:
         """What the command calls it."""
+
+    @property
+    def looks_for(self) -> str:
+        """The names that its sources have in a folder, for people."""
 
     def sources(self, path: Path) -> Iterable[Path]:
         """Its databases below a folder, in any order."""
@@ -164,7 +172,10 @@ def import_paths(
     files = in_order(form, paths)
     if not files:
         places = ", ".join(_text(Path(path)) for path in paths)
-        raise NotFound(f"there is nothing that {form.name} would have written at or below {places}")
+        raise NotFound(
+            f"there is nothing that {form.name} would have written at or below {places}: in a folder it looks for "
+            f"{form.looks_for}; a file that is called otherwise has to be named itself"
+        )
     batch = Batch(log, projections, None if data_dir is None else Blobs(data_dir), dry_run=options.dry_run)
     with log.reader() as reader:
         rows = _known(reader, batch, [source_id(form.name, path) for path in files])

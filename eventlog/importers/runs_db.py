@@ -40,6 +40,7 @@ class RunHistory:
     """See `eventlog.importers.run.TableFormat`."""
 
     name = "runs-db"
+    looks_for = "run_history.db"
 
     def sources(self, path: Path) -> Iterator[Path]:
         """The histories below a folder."""

@@ -67,6 +67,7 @@ class SessionFiles:
     """See `eventlog.importers.run.TableFormat`."""
 
     name = "sessions-json"
+    looks_for = "*.json"
 
     def sources(self, path: Path) -> Iterator[Path]:
         """The JSON files in a folder and below, but hidden ones."""

@@ -51,6 +51,7 @@ class TaskDatabases:
     """See `eventlog.importers.run.TableFormat`."""
 
     name = "tasks-db"
+    looks_for = "tasks.db"
 
     def sources(self, path: Path) -> Iterator[Path]:
         """The databases called ``tasks.db`` in a folder and below."""

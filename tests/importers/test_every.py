@@ -13,6 +13,7 @@ import pytest
 import eventlog
 from eventlog.app import Log
 from eventlog.cli import main
+from eventlog.errors import NotFound
 from eventlog.importers.formats import FORMATS
 from eventlog.importers.intake import Counts
 from eventlog.importers.run import Report
@@ -20,7 +21,7 @@ from eventlog.projection.manager import Projections
 from tests import postgres
 from tests.fixtures import transcripts
 from tests.importers.planted import left, planted
-from tests.importers.samples import LINES, PLAIN, SAMPLES
+from tests.importers.samples import DATABASES, LINES, PLAIN, SAMPLES
 from tests.importers.support import write
 
 every = pytest.mark.parametrize("name", FORMATS)
@@ -115,6 +116,21 @@ def test_of_another_programs_files_nothing_is_appended_and_its_importer_is_named
     assert not log.import_from(other, tmp_path / "source").partial
 
 
+def test_of_many_files_of_another_program_the_first_are_told_and_how_many_more_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(25):
+        write(tmp_path / "in" / f"{number:02}.jsonl", b'{"type": "page"}\n')
+    command = ["--db", str(tmp_path / "log.db"), "import", "codex", str(tmp_path / "in")]
+    for form in ([], ["--json"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*command, *form])
+        assert ended.value.code == 3
+        said = capsys.readouterr().out
+        assert said.count("nothing in it is as codex") == (25 if form else 10)
+        assert ("and 15 sources more with a problem; the same command with --json tells them all" in said) == (not form)
+
+
 @pytest.mark.parametrize("name", LINES)
 def test_a_file_without_any_record_of_the_form_begins_no_session(log: Log, tmp_path: Path, name: str) -> None:
     file = write(tmp_path / "notes.jsonl", b'{"type": "page"}\n{"colour": "red"}\n' * 100)
@@ -128,6 +144,23 @@ def test_a_file_without_any_record_of_the_form_begins_no_session(log: Log, tmp_p
     write(file, file.read_bytes() + known + b"\n")
     report = log.import_from(name, file)
     assert (report.total.understood_records, report.total.raw_records) == (1, 200)
+
+
+@every
+def test_where_a_folder_has_nothing_it_is_told_which_names_were_looked_for(log: Log, tmp_path: Path, name: str) -> None:
+    source = sample(name, tmp_path)
+    with pytest.raises(NotFound, match="a file that is called otherwise has to be named itself") as told:
+        log.import_from(name, write(tmp_path / "empty" / "x.txt", b"").parent)
+    looked_for = str(told.value).partition("looks for ")[2]
+    files = [one for one in source.rglob("*") if one.is_file()]
+    assert any(word.strip(",;") in (one.name, f"*{one.suffix}") for one in files for word in looked_for.split())
+
+
+@pytest.mark.parametrize("name", sorted(DATABASES))
+def test_a_database_that_is_called_otherwise_is_imported_by_its_name(log: Log, tmp_path: Path, name: str) -> None:
+    file = sample(name, tmp_path) / DATABASES[name]
+    other = file.rename(file.with_name(f"{file.stem}-0.27.1{file.suffix}"))
+    assert log.import_from(name, other).total.understood_records
 
 
 NO_RECORDS = {
