@@ -50,7 +50,7 @@ def search(
     agent: str | None,
     before: int | None,
 ) -> None:
-    """Find what has these WORDS, newest first.
+    """Find what has these WORDS; what came into the log last comes first.
 
     All words have to be there; "two words" beside each other (quote once more for the shell), begin* for words that
     begin so, one OR other, -word for what is not to be there (after --, where it comes first).

@@ -47,7 +47,7 @@ class SearchCounted(Query, frozen=True, kw_only=True):
 
 
 def search(ask: Log | Past, query: SearchQuery) -> list[Hit]:
-    """What has these words, newest first, with a piece of its text."""
+    """What has these words, what came into the log last first, with a piece of its text."""
     return ask.search.find(**msgspec.structs.asdict(query))
 
 
