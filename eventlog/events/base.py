@@ -20,7 +20,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
             duration_us: int = 0
 
     The tag is stored, the class's name never is. A field's name carries its unit. To change a class, add a field with a
-    default; for anything else raise ``schema_version`` and register an upcaster (`eventlog.codec.Upcaster`).
+    default, and never change that: a value that equals it is not stored. For anything else raise ``schema_version`` and
+    register an upcaster (`eventlog.codec.Upcaster`).
     """
 
     schema_version: ClassVar[int] = 1
