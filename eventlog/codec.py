@@ -70,7 +70,9 @@ class Codec:
         tag = event_type(cls)
         known = self._by_tag.get(tag)
         if known is not None and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise InvalidEvent(f"the tag {tag!r} belongs to {known.cls.__qualname__}, not to {cls.__qualname__}")
+            raise InvalidEvent(
+                f"the tag {tag!r} belongs to {_full_name(known.cls)}, not to {_full_name(cls)}; one needs another"
+            )
         _check_tag(tag)
         decode = msgspec.json.Decoder(cls).decode
         kind = _Kind(cls, tag, tag.encode(), cls.schema_version, decode, cls not in _SHIPPED)
@@ -193,6 +195,10 @@ class Codec:
             for step in range(1, kind.schema)
             if (kind.tag, step) not in self._upcasters
         ]
+
+
+def _full_name(cls: type[Event]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _check_tag(tag: str) -> None:

@@ -42,6 +42,32 @@ def test_every_shipped_event_has_a_tag_of_its_own_and_a_schema(cls: type[Event])
     assert cls.__struct_config__.frozen
 
 
+def test_a_tag_of_two_classes_is_refused_with_the_modules_of_both() -> None:
+    classes = [
+        msgspec.defstruct("DeployFinished", [], bases=(Event,), module=module, frozen=True, kw_only=True, tag="a.done")
+        for module in ("shop.events", "deploys")
+    ]
+    with pytest.raises(InvalidEvent, match=r"belongs to shop\.events\.DeployFinished, not to deploys\.DeployFinished"):
+        Codec(classes)  # type: ignore[arg-type]
+
+
+def test_a_value_equal_to_its_default_is_stored_only_by_a_class_that_says_so() -> None:
+    class Short(Event, frozen=True, kw_only=True, tag="default.short"):
+        region: str = "eu"
+
+    class Whole(Event, frozen=True, kw_only=True, omit_defaults=False, tag="default.whole"):
+        region: str = "eu"
+
+    class Changed(Event, frozen=True, kw_only=True, omit_defaults=False, tag="default.whole"):
+        region: str = "us"
+
+    codec = Codec([Short, Whole])
+    assert codec.encode(Short(region="eu"))[3] == b'{"type":"default.short"}'
+    data = codec.encode(Whole())[3]
+    assert data == b'{"type":"default.whole","region":"eu"}'
+    assert Codec([Changed]).decode("default.whole", 1, data) == Changed(region="eu")
+
+
 def test_tags_are_never_given_twice() -> None:
     tags = [event_type(cls) for cls in EVENTS]
     assert len(tags) == len(set(tags))

@@ -43,6 +43,20 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in anchors_of(file.read_text()), f"{page}: {target}"
 
 
+def test_what_pages_append_to_one_log_does_not_clash() -> None:
+    """Pages may be followed one after the other, on the same log: a tag is one class's, with the same fields."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for path in (*PAGES, *(str(one.relative_to(ROOT)) for one in (ROOT / "examples").rglob("*.py"))):
+        for tag, body in re.findall(
+            r'^class \w+\(.*\btag="([^"]+)"\):\n((?:    .*\n|\n)*)', text_of(path), re.MULTILINE
+        ):
+            if "schema_version" not in body:
+                fields = re.sub(r'""".*?"""', "", body, flags=re.DOTALL).split()
+                found.setdefault(tag, set()).add((tag, " ".join(fields)))
+    assert "deploy.finished" in found and "release.shipped" in found
+    assert [both for both in found.values() if len(both) > 1] == []
+
+
 def exists(path: str) -> bool:
     """Whether a path named in a document is there; what is installed is looked for where it is installed."""
     head, _, rest = path.partition("/")
