@@ -23,6 +23,8 @@ from eventlog.url import LINES
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
+MAX_REASONS = 3
+"""So many different reasons are told of what could not be recorded."""
 
 
 class RunRef:
@@ -58,7 +60,7 @@ class Sink:
         self.dropped = 0
         self.spooled = 0
         self.problem: BaseException | None = None
-        self.refusal: BaseException | None = None
+        self.refusals: list[str] = []
         self.never: BaseException | None = None
         self.told_of_spools: tuple[str, ...] = ()
         self._file: spool.SpoolFile | None = None
@@ -79,6 +81,7 @@ class Sink:
         self._paths = []
         self._at_exit = False
         self.spooled = self.dropped = 0
+        self.refusals = []
         self._lock = threading.RLock()
 
     def _key(self) -> str:
@@ -210,7 +213,8 @@ class Sink:
 
     def _drop(self, count: int, error: BaseException) -> None:
         self.dropped += count
-        self.refusal = error
+        if (why := _why(error)) not in self.refusals:
+            self.refusals = [*self.refusals, why][:MAX_REASONS]
         self._report_at_exit()
 
     def import_waiting(self) -> spool.Imported:
@@ -256,7 +260,9 @@ class Sink:
         if self.dropped and self.never is not None:
             lines.append(f"eventlog: the run was not recorded ({_why(self.never)}); name another place for the log")
         elif self.dropped:
-            lines.append(f"eventlog: {counted(self.dropped, 'thing')} could not be recorded ({_why(self.refusal)})")
+            lines.append(
+                f"eventlog: {counted(self.dropped, 'thing')} could not be recorded ({'; '.join(self.refusals)})"
+            )
         lines += [f"eventlog: {told}" for told in self.told_of_spools]
         return "\n".join(map(_shown, lines)) or None
 
@@ -278,6 +284,7 @@ class Sink:
             return
         text = self.report()
         self.spooled = self.dropped = 0
+        self.refusals = []
         self.told_of_spools = ()
         self._close_file()
         if text:

@@ -86,7 +86,8 @@ class TrackedRun:
                 step=None if step is None else int(step),
             )
         except Exception as error:
-            self._sink.drop(error)
+            told = f"metric {values.text(name, values.MAX_NAME)!r}: {values.text(error, values.MAX_NAME)}"
+            self._sink.drop(InvalidInput(told))
             return
         self._open.say(event, telemetry=True)
 

@@ -272,9 +272,17 @@ def test_wrong_values_do_not_raise(log: Any, capsys: pytest.CaptureFixture[str])
         def __str__(self) -> str:
             raise RuntimeError("no text")
 
+    class RudeError(Exception):
+        __str__ = Rude.__str__
+
+    class Worse:
+        def __float__(self) -> float:
+            raise RudeError
+
     with log.runs.track("x", parameters={"r": Rude()}, tags={"r": Rude()}) as run:
         run.metric("a", "no number")
         run.metric("b", Rude())  # type: ignore[arg-type]
+        run.metric("c", Worse())
         run.message(Rude())
         run.parameters(**{f"p{n}": n for n in range(5000)})
         run.note("x" * 10_000_000)
@@ -284,7 +292,10 @@ def test_wrong_values_do_not_raise(log: Any, capsys: pytest.CaptureFixture[str])
     assert "without text" in row.parameters["r"]
     assert len(row.note) < 20_000
     log.runs._sink.say()
-    assert "2 things could not be recorded" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "3 things could not be recorded (InvalidInput: metric 'a': could not convert string to float" in told
+    assert "; InvalidInput: metric 'b': float() argument must be" in told
+    assert "; InvalidInput: metric 'c': <RudeError without text: RuntimeError>)" in told
 
 
 def test_a_project_that_is_no_text_becomes_text(log: Any) -> None:

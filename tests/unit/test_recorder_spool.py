@@ -113,6 +113,16 @@ def test_a_file_that_was_put_right_is_imported_again(log: Any) -> None:
     assert log.runs.get(1).status == "success"
 
 
+def test_the_first_three_reasons_are_told_of_what_could_not_be_recorded(log: Any) -> None:
+    sink = Sink(no_log, log.url, log.data_dir)
+    for number in (1, 1, 2, 3, 4):
+        sink.drop(ValueError(number))
+    told = "eventlog: 5 things could not be recorded (ValueError: 1; ValueError: 2; ValueError: 3)"
+    assert sink.report() == told
+    sink.say()
+    assert sink.report() is None
+
+
 def test_what_no_log_would_take_does_not_wait(log: Any) -> None:
     sink = Sink(no_log, log.url, log.data_dir)
     refused = sink.start(RunStarted(command="bad", project_id=5))  # type: ignore[arg-type]
@@ -123,7 +133,8 @@ def test_what_no_log_would_take_does_not_wait(log: Any) -> None:
     told = sink.report()
     assert told is not None
     assert "2 events not in the log (DiskFull" in told
-    assert "3 things could not be recorded (InvalidEvent: run.metric_logged" in told
+    assert "3 things could not be recorded (InvalidEvent: run.started" in told
+    assert "; InvalidEvent: run.metric_logged" in told
     sink._close_file()
     sink.spooled = sink.dropped = 0
     assert log.runs.import_spool() == spool.Imported(1, 2)
