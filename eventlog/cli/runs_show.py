@@ -13,7 +13,7 @@ from eventlog.cli.runs import RUN, outcome, resolve, signal_name
 from eventlog.cli.runs_tail import CHANNELS, Growing, file_of
 from eventlog.cli.state import State, pass_state
 from eventlog.cli.times import show_duration, show_size
-from eventlog.cli.view import Column, View
+from eventlog.cli.view import Column, View, assigned
 
 LAST_MESSAGES = LAST_LINES = 20
 
@@ -47,7 +47,7 @@ def show(state: State, view: View, as_of: str | None, run_id: int) -> None:
                 {"channel": name, **found} for name in CHANNELS if (found := _in_file(source, run, name))
             ]
         view.item(run, _fields(run, view))
-        _show_parts(view, parts)
+        _show_parts(view, run.run_id, parts)
 
 
 def _in_file(log: Any, run: Any, channel: str) -> dict[str, Any] | None:
@@ -66,8 +66,8 @@ def _fields(run: Any, view: View) -> Iterator[tuple[str, str]]:
     yield "program", run.program or ""
     yield "project", run.project_id or ""
     yield "note", run.note or ""
-    yield "tags", "  ".join(f"{key}={value}" for key, value in (run.tags or {}).items())
-    yield "parameters", "  ".join(f"{key}={value}" for key, value in (run.parameters or {}).items())
+    yield "tags", assigned(run.tags or {})
+    yield "parameters", assigned(run.parameters or {})
     yield "exit", outcome(run)
     yield "signal", "" if run.signal is None else f"{run.signal} ({signal_name(run.signal)})"
     yield "error", run.error_type or ""
@@ -100,7 +100,7 @@ def _git(run: Any) -> str:
     return f"{run.git_commit[:12]}{branch}{', with uncommitted changes' if run.git_dirty else ''}"
 
 
-def _show_parts(view: View, parts: dict[str, list[Any]]) -> None:
+def _show_parts(view: View, run_id: int, parts: dict[str, list[Any]]) -> None:
     if parts["metrics"]:
         view.say("\nmetrics")
         view.rows(
@@ -140,8 +140,16 @@ def _show_parts(view: View, parts: dict[str, list[Any]]) -> None:
         tail = output["tail"]
         if not output["size_bytes"]:
             continue
-        view.say(f"\n{output['channel']}, {show_size(output['size_bytes'])}" + (", the end of it:" if tail else ""))
-        if tail:
+        is_binary = "\0" in (tail or "")
+        end = (
+            f", binary: `eventlog runs tail {run_id}` shows it all the same"
+            if is_binary
+            else ", the end of it:"
+            if tail
+            else ""
+        )
+        view.say(f"\n{output['channel']}, {show_size(output['size_bytes'])}{end}")
+        if tail and not is_binary:
             # Of a progress bar the end of what is kept is a thousand lines.
             view.say("\n".join(view.text(tail).rstrip("\n").split("\n")[-LAST_LINES:]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from itertools import chain, islice
 from typing import Any, Literal, NamedTuple
@@ -59,6 +59,20 @@ class Column(NamedTuple):
     spare: bool = False
 
 
+def word(value: object) -> str:
+    """A value of JSON as a person reads it: text as it is, anything else as JSON has it."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool | dict | list):
+        return to_json(value)
+    return str(value)
+
+
+def assigned(values: Mapping[str, object]) -> str:
+    """Names with their values, on one line."""
+    return "  ".join(f"{name}={word(value)}" for name, value in values.items())
+
+
 class View(NamedTuple):
     """What the shared options asked for."""
 
@@ -87,10 +101,10 @@ class View(NamedTuple):
             if name.endswith("_bytes"):
                 return show_size(value)
         if isinstance(value, dict):
-            return "  ".join(f"{key}={entry}" for key, entry in value.items())
+            return assigned(value)
         if isinstance(value, list | tuple):
-            return " ".join(str(entry) for entry in value)
-        return str(value)
+            return " ".join(word(entry) for entry in value)
+        return word(value)
 
     def line(self, text: str) -> str:
         """Logged text, safe on one line."""

@@ -221,6 +221,24 @@ def test_of_a_progress_bar_the_last_lines_are_shown(cli: Cli) -> None:
     assert cli("runs", "show").stdout.count(" %\n") == 19
 
 
+def test_what_is_binary_is_no_line_of_escapes(cli: Cli) -> None:
+    with eventlog.open(cli.db) as log:
+        run = log.runs.start("x")
+        log.append(f"run-{run.run_id}", RunOutputCaptured(channel="stdout", size_bytes=9999, tail="a\0" * 2000))
+    said = cli("runs", "show").stdout
+    assert "stdout, 9.8 KiB, binary: `eventlog runs tail 1` shows it" in said and "x00" not in said
+    assert len(cli.json("runs", "show")["outputs"][0]["tail"]) == 4000
+
+
+def test_parameters_are_shown_as_json_has_them(cli: Cli) -> None:
+    for number in (1, 2):
+        with eventlog.open(cli.db) as log:
+            log.runs.start("x", parameters={"fast": number == 1, "seed": None, "lr": 0.5, "name": "a b"})
+    assert "fast=true  seed=null  lr=0.5  name=a b\n" in cli("runs", "show", "1").stdout
+    (line,) = [one for one in cli("runs", "compare", "1", "2").stdout.splitlines() if "fast" in one]
+    assert line.split() == ["parameter", "fast", "true", "false"]
+
+
 def test_no_spreadsheet_is_promised_by_a_file_s_name(cli: Cli, tmp_path: Path) -> None:
     assert "a spreadsheet opens CSV" in cli("tables", "export", "runs", "-o", tmp_path / "x.xlsx", status=2).stderr
     assert not (tmp_path / "x.xlsx").exists()
