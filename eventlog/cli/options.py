@@ -112,6 +112,10 @@ def tell_old(log: Log) -> None:
             "(`eventlog projections status` says why)",
             err=True,
         )
+    for name, position in sorted(log.projections.behind.items()):
+        click.echo(
+            f"{name}: as of version {position}; to bring it on, the log must be written, which it cannot", err=True
+        )
 
 
 def capped(log: Log, as_of: str | None, view: View) -> int | None:

@@ -42,11 +42,18 @@ class State:
     def query(self) -> Log:
         """The log, for questions about its tables: opened so that tables which an older program made are made anew.
 
-        A log in JSON lines is written by one process at a time, and its tables are everybody's own: it is only read.
+        A log in JSON lines is written by one process at a time, and its tables are everybody's own: it is only read. So
+        is one on a full disk.
         """
+        from eventlog.errors import DiskFull
         from eventlog.target import parse_target
 
-        return self.read() if parse_target(self.db).kind == "jsonl" else self.write(bar=True)
+        if parse_target(self.db).kind == "jsonl":
+            return self.read()
+        try:
+            return self.write(bar=True)
+        except DiskFull:
+            return self.read()
 
     def write(
         self, *, create: bool = False, projections: Literal["inline", "deferred", "off"] = "inline", bar: bool = False

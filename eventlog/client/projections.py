@@ -53,6 +53,7 @@ class RemoteProjections(Projections):
         self._server = server
         self.held = {}
         self.stopped = {}
+        self.behind = {}
 
     @cached_property
     def groups(self) -> dict[str, Group]:  # type: ignore[override]

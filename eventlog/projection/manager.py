@@ -12,7 +12,9 @@ from typing import Any, Literal, NamedTuple
 from eventlog.clock import from_datetime, parse_time, to_datetime
 from eventlog.codec import Codec
 from eventlog.errors import (
+    DiskFull,
     InvalidQuery,
+    LogReadOnly,
     NotFound,
     ProjectionError,
     ProjectionFailed,
@@ -106,7 +108,8 @@ class Projections:
     """Every projection of a log. Names are tables; naming one of a group acts on the whole group.
 
     ``held`` are those that were asked here and found pinned, with the version at which they are: answers are of then.
-    ``stopped`` are those that were found failed, likewise.
+    ``stopped`` are those that were found failed, ``behind`` those that waited and could not be brought along because
+    nothing may be written, likewise.
     """
 
     def __init__(self, log: EventLog, projections: Iterable[Projection], *, inline: bool = True) -> None:
@@ -116,6 +119,7 @@ class Projections:
         self.inline = inline
         self.held: dict[str, int] = {}
         self.stopped: dict[str, int] = {}
+        self.behind: dict[str, int] = {}
         for group in self.groups.values():
             for cls in group.root.types:
                 log.codec.learn(cls)
@@ -252,6 +256,7 @@ class Projections:
         root, own = stored.get(self._group(name).root.name), stored.get(name)
         self.held.pop(name, None)
         self.stopped.pop(name, None)
+        self.behind.pop(name, None)
         if root is not None and root.state == "pinned":
             self.held[name] = root.position
         for row in (root, own):
@@ -584,8 +589,21 @@ class Projections:
                 row is not None and not row.attached and self._has_news(reader, group, stored, reader.head().position)
             )
         self._note(name, stored)
-        if behind and self._log.writable:
+        if row is not None and behind and not self._caught_up(group):
+            self.behind[name] = row.position
+
+    def _caught_up(self, group: Group) -> bool:
+        """Bring a projection along if it may be written. What cannot be written can still be read."""
+        if not self._log.writable:
+            return False
+        try:
             self._catch_up_group(group, None)
+        except LogReadOnly:
+            self._log.writable = False  # each append will say so
+            return False
+        except DiskFull:
+            return False
+        return True
 
     # the past
 

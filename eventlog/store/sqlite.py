@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -45,6 +46,8 @@ LOCK_TIMEOUT_S = 10.0
 _SPACE_CHECK_S = 0.25
 _FILES_CHECK_S = 0.001
 _FORK_WAIT_S = 1.0
+_TICK_NS = 20_000_000
+"""A file that was written to twice within a tick of the kernel's clock has one time for both."""
 _FAULTS = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FULL")
 _DURABILITY = {
     "full": ("PRAGMA synchronous = FULL", "PRAGMA wal_autocheckpoint = 1000"),
@@ -73,15 +76,26 @@ Tables that are dropped are not overwritten, as some builds of SQLite would: wha
 _stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
 
 
+class _Apart(sqlite3.Connection):
+    """A connection that reads without making the -shm file, for want of room or of the right to.
+
+    ``taken``: the file was taken as it is, with no lock and no write-ahead log, and looked like this then. What is read
+    is true as long as it looks so: whoever writes writes beside it first.
+    """
+
+    taken: tuple[int, int, int] | None = None
+
+
 class _ThreadReader:
     """A thread's reading connection; the lock lets a fork wait until it is at rest."""
 
-    __slots__ = ("__weakref__", "connection", "lock", "session")
+    __slots__ = ("__weakref__", "connection", "lock", "session", "taken")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.lock = threading.RLock()
         self.session = Session(connection)
+        self.taken = connection.taken if isinstance(connection, _Apart) else None
 
 
 class SQLiteStore(Liveness):
@@ -113,7 +127,6 @@ class SQLiteStore(Liveness):
         self._files_checked = 0.0
         self._space_checked = 0.0
         self._modules = 0
-        self._immutable = False
         self._closed = False
         self._forked_in_use = False
         self._finalizer: weakref.finalize[Any, Any] | None = None
@@ -124,12 +137,16 @@ class SQLiteStore(Liveness):
     @contextmanager
     def reader(self) -> Iterator[Session]:
         holder = getattr(self._local, "holder", None)
-        if holder is None:
+        if holder is None or (holder.taken is not None and self._is_outdated(holder.taken)):
             holder = self._open_reader()
         with holder.lock:
             try:
                 yield holder.session
+                if holder.taken is not None:
+                    self._check_taken(holder.taken)
             except sqlite3.Error as error:
+                if holder.taken is not None:
+                    self._check_taken(holder.taken)
                 raise self._translate(error) from error
             except (UnicodeEncodeError, OverflowError) as error:
                 raise InvalidQuery(f"nothing stored can be like that: {error}") from error
@@ -145,29 +162,69 @@ class SQLiteStore(Liveness):
         try:
             connection = self._connect("ro")
             read_schema(connection)
+        except DiskFull:
+            if self.writable:
+                raise
+            found = self._connect_apart()
+            if found is None:
+                raise
+            connection = found
         except sqlite3.Error as error:
-            connection = self._connect_where_nothing_can_be_written(error)
+            if os.access(self.path.parent, os.W_OK) or not os.access(self.path, os.R_OK):
+                raise self._translate(error) from error
+            found = self._connect_apart()
+            if found is None:
+                raise self._not_without_the_folder(error) from error
+            connection = found
         connection.execute("PRAGMA busy_timeout = 5000")
         return connection
 
-    def _connect_where_nothing_can_be_written(self, error: sqlite3.Error) -> sqlite3.Connection:
-        # Reading a write-ahead log needs its -shm file. On a read-only file system the file can be taken as it is,
-        # if no log is left beside it, because nobody can be writing there.
-        wal = Path(self._wal)
-        frozen = bool(os.statvfs(self.path.parent).f_flag & os.ST_RDONLY)
-        if not frozen or (wal.exists() and wal.stat().st_size > 0):
-            raise self._translate(error) from error
-        self._immutable = True
-        connection = self._connect("ro", "&immutable=1")
+    def _connect_apart(self) -> sqlite3.Connection | None:
+        """Read where the -shm file, which reading a write-ahead log needs, cannot be made; None where that cannot be.
+
+        One that is there is used as it is. Without one nobody is writing, and the file is all there is, unless a log
+        was left beside it.
+        """
+        if os.path.exists(f"{self.path}-shm"):
+            with contextlib.suppress(sqlite3.Error):
+                connection = self._connect("ro", "&readonly_shm=1")
+                read_schema(connection)
+                return connection
+        taken = _looks(self.path)
+        if 0 <= time.time_ns() - taken[2] < _TICK_NS:
+            time.sleep(_TICK_NS / 1e9)  # written again at once, it would look the same
+            taken = _looks(self.path)
+        if self._is_outdated(taken):
+            return None
         try:
+            connection = self._connect("ro", "&immutable=1")
+            connection.taken = taken  # type: ignore[attr-defined]
             read_schema(connection)
         except sqlite3.Error as damage:
             raise self._translate(damage) from damage
         return connection
 
+    def _is_outdated(self, taken: tuple[int, int, int]) -> bool:
+        """Whether somebody has written since the file was taken as it is, in it or beside it."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(self._wal).st_size > 0:
+                return True
+        return _looks(self.path) != taken
+
+    def _check_taken(self, taken: tuple[int, int, int]) -> None:
+        if _looks(self.path) != taken:
+            raise LogBusy(f"{self.path} was written to while it was read without locks; ask again")
+
+    def _not_without_the_folder(self, error: sqlite3.Error) -> LogReadOnly:
+        return LogReadOnly(
+            f"{self.path} cannot be read here ({error}): the last events are in {self._wal}, and to read them SQLite "
+            f"must make a file in {self.path.parent}, which cannot be written. Ask for the right to write there, or "
+            "for a copy (`eventlog db backup FILE` makes one)"
+        )
+
     def _connect(self, mode: str, more: str = "", *, with_space: bool = True) -> sqlite3.Connection:
         environment.check_engines(self.path, self._own_connections)
-        if not self._own_connections() and not more and with_space:
+        if not more and with_space and not self._holds_index():
             # The first connection makes the -shm file, and on a full disk the kernel kills who touches it.
             environment.check_space(self.path.parent)
         place = quote(str(self.path.absolute()))
@@ -177,7 +234,17 @@ class SQLiteStore(Liveness):
             isolation_level=None,
             check_same_thread=False,
             cached_statements=512,
+            factory=_Apart if more else sqlite3.Connection,
         )
+
+    def _holds_index(self) -> bool:
+        """Whether this process has the -shm file already."""
+        connections: list[sqlite3.Connection | None] = []
+        for store in [store for store in _stores if store.path == self.path]:
+            connections += [holder.connection for holder in store._readers]
+            connections += [session.connection for session in store._scratches]
+            connections.append(store._writer)
+        return any(one is not None and not isinstance(one, _Apart) for one in connections)
 
     def _own_connections(self) -> int:
         stores = [store for store in _stores if store.path == self.path]
@@ -189,6 +256,8 @@ class SQLiteStore(Liveness):
             writable = self.writable and os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
             connection = self._connect_to_write() if writable else self._connect_to_read()
             session = ScratchSession(connection, self.exclusive if writable else nullcontext)
+            if isinstance(connection, _Apart) and connection.taken is not None:
+                session.at_end = partial(self._check_taken, connection.taken)
         except sqlite3.Error as error:
             raise self._translate(error) from error
         self._scratches.add(session)
@@ -446,6 +515,11 @@ class SQLiteStore(Liveness):
     def _cannot_open(self, text: str) -> EventLogError:
         if not self.path.exists():
             return missing(self.path)
+        if not os.access(self.path, os.R_OK):
+            return LogReadOnly(
+                f"{self.path} may not be read by this user: ask whoever owns it for the right to, or for a copy "
+                "(`eventlog db backup FILE` makes one)"
+            )
         if not os.access(self.path, os.W_OK) or not os.access(self.path.parent, os.W_OK):
             return LogReadOnly(f"{self.path} or its folder cannot be written: {text}; nothing was written")
         return StorageFailed(f"{self.path} cannot be opened: {text}")
@@ -518,6 +592,15 @@ class SQLiteStore(Liveness):
         self._local = threading.local()
         self._writing = threading.RLock()
         self.lock.close()
+
+
+def _looks(path: Path) -> tuple[int, int, int]:
+    """What is different about a file when it was written to, replaced or removed."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return 0, 0, 0
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _inode(path: str | Path) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from eventlog.errors import Corrupt, EventLogError, LogReadOnly, MigrationError, NotALog, SchemaTooNew
+from eventlog.errors import Corrupt, DiskFull, EventLogError, LogReadOnly, MigrationError, NotALog, SchemaTooNew
 from eventlog.store import environment
 from eventlog.store.filelock import FileLock
 from eventlog.store.migrations import SchemaStatus, latest, migrations
@@ -141,9 +141,11 @@ def _version(store: SQLiteStore) -> int:
         with contextlib.closing(store._connect("ro")) as connection:
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    except sqlite3.Error as error:
-        frozen = not os.access(store.path.parent, os.W_OK) or os.statvfs(store.path.parent).f_flag & os.ST_RDONLY
-        if not frozen:
+    except (sqlite3.Error, DiskFull) as error:
+        if isinstance(error, DiskFull):
+            if store.writable:
+                raise
+        elif os.access(store.path.parent, os.W_OK):  # not so on a read-only file system
             raise store._translate(error) from error
         with store.reader() as reader:
             application = reader.execute("PRAGMA application_id").fetchone()[0]

@@ -266,6 +266,8 @@ class ScratchSession(_PrivateSession):
     """A private connection: the log frozen at one head, and temporary tables that shadow the live ones by name."""
 
     temporary = "TEMP "
+    at_end: Callable[[], None] | None = None
+    """Raises where what was read cannot be relied upon."""
 
     def __init__(self, connection: sqlite3.Connection, exclusive: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__(connection, exclusive)
@@ -274,6 +276,11 @@ class ScratchSession(_PrivateSession):
         self.execute("PRAGMA temp.cache_size = -65536")
         self.execute("BEGIN")
         self.head()
+
+    def close(self) -> None:
+        super().close()
+        if self.at_end is not None:
+            self.at_end()
 
     def overlay(self, table: Table) -> None:
         # With their types: an untyped column is compared by conversion, for which no index is used.

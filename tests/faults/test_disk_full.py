@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +79,39 @@ def test_a_log_on_a_full_disk_opens_for_reading_or_says_that_the_disk_is_full(tm
     lines = run("read_and_try_to_append", path)  # a process of its own: it must not die by a signal
     assert lines in (["DiskFull"], [f"{head.position} {head.hash.hex()}", "DiskFull"])
     filler.unlink()
+    assert_sound(path)
+
+
+@pytest.mark.parametrize("left", ["closed", "killed", "open"])
+def test_on_a_full_disk_every_command_that_only_reads_works(
+    tmpfs: Callable[[float], Path], tmp_path: Path, left: str
+) -> None:
+    folder = tmpfs(24)
+    path = folder / "log.db"
+    with open_log(path) as log:
+        fill(log, 300)
+    if left == "killed":
+        run("append_and_die", path, 20)
+    with contextlib.ExitStack() as stack:
+        if left == "open":
+            fill(stack.enter_context(open_log(path)), 10)
+        assert path.with_name("log.db-wal").exists() == (left != "closed")
+        fill_up(folder / "filler")
+        copies = [tmp_path / "backup.db", tmp_path / "export.jsonl"]
+        for words in (
+            *(("runs", "list"), ("log", "read"), ("log", "head"), ("log", "verify"), ("log", "export", copies[1])),
+            *(("projections", "list"), ("projections", "verify"), ("runs", "list", "--as-of", 20), ("db", "status")),
+            *(("db", "check"), ("db", "backup", copies[0]), ("tables", "export", "runs")),
+        ):
+            command = [sys.executable, "-m", "eventlog", "--db", str(path), *map(str, words)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, (words, done.returncode, done.stderr)
+        done = subprocess.run([*command[:5], "projects", "add", "x"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and "bytes are free" in done.stderr
+    (folder / "filler").unlink()
+    with open_log(path) as log, open_log(copies[0], mode="r") as copy:
+        assert copy.head() == log.head()
+        assert len(copies[1].read_text().splitlines()) >= log.head().position
     assert_sound(path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import sqlite3
 import subprocess
@@ -10,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from under_fire import assert_sound, environment, fill, fingerprint, open_log, pages_in_order, raw, run
+from under_fire import Ticked, assert_sound, environment, fill, fingerprint, open_log, pages_in_order, raw, run, start
 
 import eventlog
 from eventlog.errors import (
     Corrupt,
     EventLogError,
+    LogBusy,
     LogMissing,
     LogReadOnly,
     NotALog,
@@ -23,6 +26,7 @@ from eventlog.errors import (
     UnsupportedFilesystem,
 )
 from eventlog.store import environment as surroundings
+from eventlog.store.sqlite import SQLiteStore
 
 
 @pytest.fixture
@@ -259,6 +263,82 @@ def test_a_read_only_file_is_read_and_refuses_events(path: Path) -> None:
     finally:
         path.parent.chmod(0o700)
         path.chmod(0o600)
+    assert_sound(path)
+
+
+def test_a_log_in_a_folder_that_cannot_be_written_is_read_while_nobody_writes_and_while_somebody_does(
+    path: Path,
+) -> None:
+    with open_log(path) as log:
+        fill(log, 20)
+    expected = read_all(path, mode="r")
+    with open_log(path) as log:
+        log.append("fire-1", Ticked())
+    assert not path.with_name("log.db-wal").exists()
+    path.parent.chmod(0o555)
+    try:
+        before = sorted(os.listdir(path.parent))
+        assert run("read_without_rights", path) == [f"read {expected + 1}", "LogReadOnly"]
+        assert sorted(os.listdir(path.parent)) == before
+        reader = start("read_again_and_again_without_rights", path, stdin=subprocess.PIPE)
+        assert reader.stdout is not None and reader.stdin is not None
+        assert reader.stdout.readline().split() == ["read", str(expected + 1)]
+        with open_log(path) as log:  # root is kept out of no folder
+            fill(log, 30)
+            head = log.head().position
+            reader.stdin.write("again\n")
+            reader.stdin.flush()
+            assert reader.stdout.readline().split() == ["read", str(head)]
+        reader.stdin.write("again\n")
+        reader.stdin.flush()
+        assert reader.stdout.readline().split() == ["read", str(head)]
+        assert reader.communicate(timeout=60)[0] == "" and reader.returncode == 0
+    finally:
+        path.parent.chmod(0o700)
+    assert_sound(path)
+
+
+def test_a_table_that_waits_where_nothing_can_be_written_says_of_when_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "place" / "log.db"
+    with open_log(path) as log:
+        log.sessions.create(session_id="s")
+        log.sessions.add_message("s", "user", "needle")
+    path.parent.chmod(0o555)
+    try:
+        told = run("search_without_rights", path)
+    finally:
+        path.parent.chmod(0o700)
+    assert told[0] == "0" and "as of version" in told[1]
+    with open_log(path) as log:
+        assert len(log.search.find("needle")) == 1
+
+
+def test_what_is_read_without_locks_while_somebody_writes_is_not_passed_for_the_truth(path: Path) -> None:
+    with open_log(path) as log:
+        fill(log, 20)
+    store = SQLiteStore(path, writable=False)
+    connection = store._connect_apart()
+    assert connection is not None
+    with contextlib.closing(store), contextlib.closing(connection):
+        taken = connection.taken  # type: ignore[attr-defined]
+        assert taken is not None and not store._is_outdated(taken)
+        store._check_taken(taken)
+        with open_log(path) as log:
+            fill(log, 10)
+            assert store._is_outdated(taken)
+            store._check_taken(taken)  # it was true when it was read
+        with pytest.raises(LogBusy, match="ask again"):
+            store._check_taken(taken)
+
+
+def test_events_beside_a_file_in_a_folder_that_cannot_be_written_are_not_passed_over(path: Path) -> None:
+    run("append_and_die", path, 20)
+    path.with_name("log.db-shm").unlink()
+    path.parent.chmod(0o555)
+    try:
+        assert run("say_why_not_read_without_rights", path) == ["LogReadOnly: the folder, a copy"]
+    finally:
+        path.parent.chmod(0o700)
     assert_sound(path)
 
 

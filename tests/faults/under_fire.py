@@ -40,10 +40,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONFAULTHANDLER": "1"}
 
 
-def start(what: str, path: Path, *arguments: object) -> subprocess.Popen[str]:
+def start(what: str, path: Path, *arguments: object, stdin: int | None = None) -> subprocess.Popen[str]:
     """Start a worker (a function in ``workers``); it writes one line for each event the log has acknowledged."""
     command = [sys.executable, "-m", "workers", what, str(path), *map(str, arguments)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    child = subprocess.Popen(
+        command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
     _started.append(child)
     return child
 

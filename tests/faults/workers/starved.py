@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -133,6 +134,38 @@ def read_without_rights(path: str) -> None:
         say("appended")
     except EventLogError as error:
         say(type(error).__name__)
+
+
+def read_again_and_again_without_rights(path: str) -> None:
+    """Say how many records there are, now and after each line of stdin."""
+    without_override()
+    with open_log(path, mode="r") as log:
+        say(f"read {sum(1 for _ in log.read())}")
+        for _ in sys.stdin:
+            say(f"read {sum(1 for _ in log.read())}")
+
+
+def search_without_rights(path: str) -> None:
+    """Search by the command line; say its status, and what it says on stderr."""
+    from click.testing import CliRunner
+
+    from eventlog.cli.root import cli
+
+    without_override()
+    done = CliRunner().invoke(cli, ["--db", path, "search", "needle"])
+    say(str(done.exit_code))
+    say(done.stderr.strip())
+
+
+def say_why_not_read_without_rights(path: str) -> None:
+    """Say the error of a log that cannot be read without writing, and what it advises."""
+    without_override()
+    try:
+        open_log(path, mode="r").close()
+        say("read")
+    except EventLogError as error:
+        folder = ": the folder" if "right to write there" in str(error) and str(Path(path).parent) in str(error) else ""
+        say(f"{type(error).__name__}{folder}{', a copy' if 'db backup' in str(error) else ''}")
 
 
 def make_every_file(path: str, umask: str) -> None:
