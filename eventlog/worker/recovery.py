@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast, get_args
 
 from eventlog.clock import now_us
-from eventlog.errors import IllegalTransition, NotFound
+from eventlog.errors import EventLogError, IllegalTransition, NotFound
 from eventlog.events.workers import WorkerLost
 from eventlog.recorder.capture import is_gone, process_facts
 from eventlog.repositories.job_rules import Rung, lease_of
@@ -138,7 +138,12 @@ class RecoveryManager:
             self._tell_idle_lost()
         # Several recoverers at once begin at different ends, and do not wait for each other to find nothing left.
         random.shuffle(batches)
-        return [job for batch in batches for job in self._take(*batch)]
+        taken = [job for batch in batches for job in self._take(*batch)]
+        if taken:
+            # Their commands were runs, which would be running for ever; who is first takes them, too.
+            with contextlib.suppress(EventLogError, OSError):
+                self._log.runs.recover()
+        return taken
 
     def _take(self, jobs: Sequence[Job], rung: Rung, evidence: str) -> list[Job]:
         """Those of them that nobody else has taken meanwhile: looked at before the others are kept from writing."""

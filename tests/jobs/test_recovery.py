@@ -365,6 +365,18 @@ def test_another_worker_of_the_machine_notices_a_killed_one_at_once(tmp_path: Pa
         assert not list((tmp_path / "workers").iterdir())
 
 
+def test_the_run_of_a_command_is_lost_with_its_worker(tmp_path: Path) -> None:
+    path = str(tmp_path / "log.db")
+    with eventlog.open(path) as log, process(path, folder=tmp_path) as victim:
+        command = f"touch {tmp_path}/began; sleep 30"
+        job_id = log.jobs.enqueue("shell", {"command": command}, on_crash="fail").job_id
+        eventually((tmp_path / "began").exists, 20)
+        with working(log, kinds=["add"]):
+            victim.kill()
+            until_status(log, job_id, "failed")
+            eventually(lambda: log.runs.list(job_id=job_id)[0].status == "lost", 20)
+
+
 def test_what_proves_a_worker_gone_is_told_before_anybody_acts_on_it(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     with eventlog.open(path) as log, process(str(path), folder=tmp_path) as victim:
