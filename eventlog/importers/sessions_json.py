@@ -83,10 +83,10 @@ class SessionFiles:
             intake.quarantine(0, size, f"the file is larger than {MAX_FILE_BYTES:,} bytes", str(size))
             return
         data = path.read_bytes()
-        named = path.suffix == ".json"
+        named = path.suffix.lower() == ".json"
         try:
             values = _sessions(data)
-            if not named and not any(isinstance(value, dict) and is_session(value) for value in values):
+            if not named and values and not any(isinstance(value, dict) and is_session(value) for value in values):
                 raise SourceFailed(self._refused(path, data))
         except Unfit as error:
             if not named:

@@ -245,10 +245,12 @@ class Projections:
         and `status` says why; `require` raises.
         """
         table = self.projection(name).table
-        if self._group(name).root.lazy and self.inline:
+        asked = self._group(name).root.lazy and self.inline
+        if asked:
             self.ensure(name)
         with self._log.reader() as reader:
-            self._note(name, checkpoints(reader, names=self._group(name).names))
+            if not asked:
+                self._note(name, checkpoints(reader, names=self._group(name).names))
             return [as_dict(row) or {} for row in reader.select(table, order=table.key)]
 
     def _note(self, name: str, stored: dict[str, Checkpoint]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eventlog.config import VARIABLES
 from eventlog.errors import InvalidInput, NotALog
 from eventlog.events.runs import RunFinished, RunOutputCaptured, RunStarted
 from eventlog.recorder import capture, values
@@ -107,8 +108,7 @@ def open_sink(opener: Opener, target: Target, data_dir: str | os.PathLike[str] |
         try:
             return opener(target, data_dir=data_dir, timeout_s=LOCK_TIMEOUT_S)
         except NotALog as error:
-            # A log's lock stays beside it: what is damaged now may be a log again, from a backup.
-            if not (path and os.path.exists(f"{path}.lock")):
+            if path is not None and _is_other(path):
                 sink.never = error
             raise
 
@@ -119,12 +119,21 @@ def open_sink(opener: Opener, target: Target, data_dir: str | os.PathLike[str] |
         folder = data_folder(data_dir, place)
         url, path = place.masked, place.path
     except InvalidInput as error:
-        never = error
+        folder = None if data_dir is None else Path(data_dir)
+        if target is not None or os.environ.get(VARIABLES[0]):  # else it is a file of settings, which may be mended
+            never = error
     except Exception:
         folder = None if data_dir is None else Path(data_dir)
     sink = Sink(open_log, url, folder)
     sink.never = never
     return sink
+
+
+def _is_other(path: str | os.PathLike[str]) -> bool:
+    """Whether what stands at a log's place is something else. A log's lock stays beside it: what is damaged now may be
+    a log again, from a backup; and what is empty may be removed.
+    """
+    return not os.path.exists(f"{path}.lock") and (os.path.isdir(path) or os.path.getsize(path) > 0)
 
 
 def _started(

@@ -91,7 +91,7 @@ class Outlet(threading.Thread):
     @property
     def lost(self) -> OSError | None:
         """Why output of the command did not arrive; that its reader went away is no fault."""
-        return None if isinstance(self.problem, BrokenPipeError) else self.problem
+        return None if isinstance(self.problem, (BrokenPipeError, ConnectionResetError)) else self.problem
 
     def command_ended(self) -> None:
         """What is still to be read is read now; then the stream counts as ended."""

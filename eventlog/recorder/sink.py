@@ -98,12 +98,13 @@ class Sink:
         if self._log is None and self._may_try():
             try:
                 self._log = self._open_log()
+                self.never = None
             except Exception as error:
                 self._failed(error)
         return self._log
 
     def _may_try(self) -> bool:
-        return self.never is None and time.monotonic() >= self._retry_at
+        return time.monotonic() >= self._retry_at
 
     def _failed(self, error: BaseException) -> None:
         self.problem = error

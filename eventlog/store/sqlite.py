@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from eventlog.errors import (
@@ -42,6 +42,7 @@ from eventlog.store.sqlite_session import BuildSession, ScratchSession, Session,
 
 APPLICATION_ID = 0x45764C67
 """``EvLg``, in the header of every log, so that `file` and we can tell it from other databases."""
+T = TypeVar("T")
 LOCK_TIMEOUT_S = 10.0
 _SPACE_CHECK_S = 0.25
 _FILES_CHECK_S = 0.001
@@ -240,14 +241,14 @@ class SQLiteStore(Liveness):
     def _holds_index(self) -> bool:
         """Whether this process has the -shm file already."""
         connections: list[sqlite3.Connection | None] = []
-        for store in [store for store in _stores if store.path == self.path]:
-            connections += [holder.connection for holder in store._readers]
-            connections += [session.connection for session in store._scratches]
+        for store in [store for store in _each(_stores) if store.path == self.path]:
+            connections += [holder.connection for holder in _each(store._readers)]
+            connections += [session.connection for session in _each(store._scratches)]
             connections.append(store._writer)
         return any(one is not None and not isinstance(one, _Apart) for one in connections)
 
     def _own_connections(self) -> int:
-        stores = [store for store in _stores if store.path == self.path]
+        stores = [store for store in _each(_stores) if store.path == self.path]
         return sum(len(s._readers) + len(s._scratches) + (s._writer is not None) for s in stores)
 
     def scratch(self) -> ScratchSession:
@@ -546,7 +547,7 @@ class SQLiteStore(Liveness):
         _stores.discard(self)
 
     def _close_connections(self) -> None:
-        for holder in list(self._readers):
+        for holder in _each(self._readers):
             with holder.lock:
                 holder.connection.close()
         self._readers.clear()
@@ -554,7 +555,7 @@ class SQLiteStore(Liveness):
         if self._writer is not None or self._scratches:
             with contextlib.suppress(EventLogError):
                 self.lock.acquire()
-            for session in list(self._scratches):
+            for session in _each(self._scratches):
                 session.connection.close()
             self._abandon()
             self.lock.release()
@@ -573,11 +574,12 @@ class SQLiteStore(Liveness):
 
     def _in_use(self) -> bool:
         connections = [self._writer] if self._writer is not None else []
-        connections += [session.connection for session in self._scratches]
+        connections += [session.connection for session in _each(self._scratches)]
         return any(_in_transaction(connection) for connection in connections)
 
     def after_fork_in_child(self) -> None:
-        held = [holder.connection for holder in self._readers] + [session.connection for session in self._scratches]
+        held = [holder.connection for holder in _each(self._readers)]
+        held += [session.connection for session in _each(self._scratches)]
         held += [self._writer] if self._writer is not None else []
         for connection in held:
             # Closing an inherited connection would undo the parent's work, so it must never be collected.
@@ -592,6 +594,13 @@ class SQLiteStore(Liveness):
         self._local = threading.local()
         self._writing = threading.RLock()
         self.lock.close()
+
+
+def _each(known: weakref.WeakSet[T]) -> list[T]:
+    """Those that are known; other threads may come and go meanwhile."""
+    while True:
+        with contextlib.suppress(RuntimeError):
+            return list(known)
 
 
 def _looks(path: Path) -> tuple[int, int, int]:
@@ -657,7 +666,7 @@ _held_over_fork: list[SQLiteStore] = []
 
 
 def _before_fork() -> None:
-    _held_over_fork[:] = [store for store in list(_stores) if store.before_fork()]
+    _held_over_fork[:] = [store for store in _each(_stores) if store.before_fork()]
 
 
 def _after_fork_in_parent() -> None:
@@ -668,7 +677,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     _held_over_fork.clear()
-    for store in list(_stores):
+    for store in _each(_stores):
         store.after_fork_in_child()
 
 

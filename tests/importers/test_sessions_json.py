@@ -251,6 +251,13 @@ def test_a_file_that_cannot_be_read_stops_no_other_and_can_be_repaired(
     assert log.projections.verify() == []
 
 
+@pytest.mark.parametrize("name", ["none.json", "NONE.JSON", "none.bak", "none"])
+def test_an_export_of_no_sessions_is_one_whatever_it_is_called(log: Log, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"sessions": []}')
+    report = log.import_from("sessions-json", tmp_path / name)
+    assert not report.partial
+
+
 def test_a_file_of_another_name_without_a_session_is_refused_and_whose_it_is_told(log: Log, tmp_path: Path) -> None:
     said = b'{"type": "user", "uuid": "u", "sessionId": "s", "message": {"role": "user", "content": "hunter2"}}\n'
     lines, other, good = (tmp_path / name for name in ("a.jsonl", "package.txt", "good.txt"))

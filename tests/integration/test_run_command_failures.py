@@ -6,6 +6,8 @@ import fcntl
 import os
 import shlex
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -66,16 +68,48 @@ def test_a_log_that_is_damaged(db: Path, tmp_path: Path) -> None:
     assert spool_files(tmp_path) == []
 
 
-@pytest.mark.parametrize("what", ["text", "empty", "folder"])
+@pytest.mark.parametrize("what", ["text", "folder"])
 def test_what_is_no_log_is_told_and_nothing_waits_for_it(db: Path, tmp_path: Path, what: str) -> None:
     db.parent.mkdir()
-    db.mkdir() if what == "folder" else db.write_bytes(b"this is a diary" * 300 * (what == "text"))
+    db.mkdir() if what == "folder" else db.write_bytes(b"this is a diary" * 300)
     done = run(db, "sh", "-c", "echo out; exit 5")
     assert (done.returncode, done.stdout) == (5, b"out\n")
     (told,) = done.stderr.decode().splitlines()
     assert told.startswith(f"eventlog: the run was not recorded (NotALog: {db} is ")
     assert told.endswith("name another place for the log")
     assert [path for path in tmp_path.rglob("*") if path not in (db, db.parent)] == []
+
+
+def test_events_wait_beside_an_empty_file_until_it_is_removed(db: Path, tmp_path: Path) -> None:
+    db.parent.mkdir()
+    db.touch()
+    assert b"remove it" in run(db, "sh", "-c", "exit 5").stderr
+    db.unlink()
+    assert run(db, "true").returncode == 0
+    assert sorted(one.command for one in runs(db)) == ["sh -c 'exit 5'", "true"]
+
+
+def test_events_wait_while_a_file_of_settings_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[database\n")
+    environment = {**os.environ, "EVENTLOG_CONFIG": str(tmp_path / "config.toml"), "XDG_STATE_HOME": str(tmp_path)}
+    for name in ("EVENTLOG_URL", "DATABASE_URL"):
+        environment.pop(name, None)
+    words = [sys.executable, "-m", "eventlog", "run", "--", "sh", "-c", "exit 5"]
+    done = subprocess.run(words, env=environment, capture_output=True, timeout=60)
+    assert done.returncode == 5
+    assert b"they wait in" in done.stderr
+    assert len(spool_files(tmp_path)) == 1
+
+
+def test_a_reader_that_resets_its_connection_is_no_fault(db: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    with ours:
+        done = run(db, "sh", "-c", "echo lost", stdout=ours.fileno())
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, db: Path) -> None:
