@@ -183,23 +183,6 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def peak_memory_bytes() -> int:
-    """The most memory this process has held, in bytes.
-
-    VmHWM where there is /proc: ``ru_maxrss`` survives exec, so a child reports at least what its parent held.
-    """
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 @contextmanager
 def told(label: str) -> Iterator[None]:
     """Say on stderr what is being done and how long it took."""

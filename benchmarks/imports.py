@@ -17,10 +17,11 @@ from pathlib import Path
 import msgspec
 
 import eventlog
-from benchmarks.harness import Figure, peak_memory_bytes, told
+from benchmarks.harness import Figure, told
 from benchmarks.logs import Bench
 from benchmarks.rebuild import memory_watched
 from benchmarks.transcripts import multiplied
+from eventlog.recorder.measure import own_peak_bytes
 
 LINES_A_COMMIT = 4_000
 
@@ -100,7 +101,7 @@ def measure(path: Path, source: Path, mode: str) -> Measured:
         seconds = time.perf_counter() - started
         assert report.total.understood_records, report
     stored = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
-    return Measured(seconds, max(peak_memory_bytes(), *held), stored, report.total.events)
+    return Measured(seconds, max(own_peak_bytes(), *held), stored, report.total.events)
 
 
 def _plain(source: Path, path: Path) -> float:

@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import postgres_raw
-from benchmarks.harness import interleave, peak_memory_bytes
+from benchmarks.harness import interleave
 from benchmarks.logs import opened
 from benchmarks.rebuild import memory_watched
+from eventlog.recorder.measure import own_peak_bytes
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ def import_log(source: str, url: str) -> Measured:
         taken = time.perf_counter() - started
         if here.head() != there.head():
             raise SystemExit("the imported log is not the same log")
-    return Measured([taken], [], peak_memory_bytes())
+    return Measured([taken], [], own_peak_bytes())
 
 
 def rebuild(url: str, rounds: str) -> Measured:
@@ -51,7 +52,7 @@ def rebuild(url: str, rounds: str) -> Measured:
     with opened(url) as log, memory_watched() as held:
         fetch, made = interleave(int(rounds), lambda: postgres_raw.fetch(table), lambda: log.projections.rebuild())
     table.close()
-    return Measured(made.seconds, fetch.seconds, max(peak_memory_bytes(), *held))
+    return Measured(made.seconds, fetch.seconds, max(own_peak_bytes(), *held))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import raw
-from benchmarks.harness import Figure, Timing, interleave, over, peak_memory_bytes
+from benchmarks.harness import Figure, Timing, interleave, over
 from benchmarks.logs import Bench, opened
+from eventlog.recorder.measure import own_peak_bytes
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -66,7 +67,7 @@ def measure(path: Path, rounds: int) -> Measured:
     with opened(path) as log, memory_watched() as held:
         fetch, rebuild = interleave(rounds, lambda: raw.fetch(table), lambda: log.projections.rebuild())
     table.close()
-    return Measured(fetch.seconds, rebuild.seconds, max(peak_memory_bytes(), *held))
+    return Measured(fetch.seconds, rebuild.seconds, max(own_peak_bytes(), *held))
 
 
 @contextmanager
