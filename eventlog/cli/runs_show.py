@@ -141,13 +141,9 @@ def _show_parts(view: View, run_id: int, parts: dict[str, list[Any]]) -> None:
         if not output["size_bytes"]:
             continue
         is_binary = "\0" in (tail or "")
-        end = (
-            f", binary: `eventlog runs tail {run_id}` shows it all the same"
-            if is_binary
-            else ", the end of it:"
-            if tail
-            else ""
-        )
+        end = ", the end of it:" if tail else ""
+        if is_binary:
+            end = f", binary: `eventlog runs tail {run_id}` shows it all the same"
         view.say(f"\n{output['channel']}, {show_size(output['size_bytes'])}{end}")
         if tail and not is_binary:
             # Of a progress bar the end of what is kept is a thousand lines.

@@ -403,12 +403,17 @@ class Batch:
         return SessionLinked(link="fork", parent_session_id=parent[8:], parent_message_id=message_id)
 
 
+def stream_of(source_id: str) -> str:
+    """What is said of a source stands there."""
+    return f"import-{source_id}"
+
+
 class Intake:
     """One source on its way into the log: what importers speak to. ``scanning``: it is read as a whole each time."""
 
     def __init__(self, batch: Batch, source_id: str, *, scanning: bool = False, total: Counts | None = None) -> None:
         self.batch = batch
-        self.stream = f"import-{source_id}"
+        self.stream = stream_of(source_id)
         self.masker = Masker()
         self.total = Counts() if total is None else total
         self.opening: list[Event] = []

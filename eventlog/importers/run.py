@@ -26,7 +26,7 @@ from eventlog.events.imports import SourceOpened, SourceRestarted
 from eventlog.events.sessions import SessionRewound
 from eventlog.importers import apart
 from eventlog.importers.formats import FORMATS, format_of
-from eventlog.importers.intake import Batch, Counts, Cursor, Intake, Native, Status, Wanted, key_of
+from eventlog.importers.intake import Batch, Counts, Cursor, Intake, Native, Status, Wanted, key_of, stream_of
 from eventlog.importers.pieces import BLANK, MAX_LINE_BYTES, Piece, pieces
 from eventlog.log import EventLog
 from eventlog.projection.fold import no_collection
@@ -227,7 +227,7 @@ def retry(
         bad = {row.stream for row in reader.select(QUARANTINE.table) if row.outcome is None}
     if unknown := set(sources) - {row.source_id for row in rows}:
         raise NotFound(f"no source has the id {sorted(unknown)[0]!r}; `eventlog import list` has those there are")
-    ids = [row.source_id for row in rows if f"import-{row.source_id}" in bad]
+    ids = [row.source_id for row in rows if stream_of(row.source_id) in bad]
     batch = Batch(log, projections, None if data_dir is None else Blobs(data_dir), dry_run=options.dry_run)
     with log.reader() as reader:
         known = _known(reader, batch, [one for one in ids if not sources or one in sources])
@@ -250,7 +250,7 @@ def retry(
 
 def _known(reader: Reader, batch: Batch, ids: Sequence[str]) -> dict[str, ImportSource]:
     """What is known of sources, by id. Their versions are asked first: what is said of one from then on is noticed."""
-    for stream, version in reader.stream_versions([f"import-{one}" for one in ids]).items():
+    for stream, version in reader.stream_versions([stream_of(one) for one in ids]).items():
         batch.expect(stream, version)
     found = reader.load(IMPORTS.table, [(one,) for one in ids])
     return {one: found[one,] for one in ids if (one,) in found}
@@ -450,7 +450,7 @@ class Importing:
     @property
     def stream(self) -> str:
         """What is said of it stands there."""
-        return f"import-{self.id}"
+        return stream_of(self.id)
 
     @property
     def intake(self) -> Intake:

@@ -61,8 +61,8 @@ def run_command(
 
     That is the command's own, 128 + n when signal n ended it, 127 when it is not found, 126 when it cannot be executed,
     2 when there is no command or an input cannot be read (nothing runs then), 1 when the command's own is 0 but what it
-    printed could not be written. Never raises because of the log: what
-    cannot be recorded now waits in a spool file, and what never can be is left out; standard error says so at the end.
+    printed could not be written. Never raises because of the log: what cannot be recorded now waits in a spool file,
+    and what never can be is left out; standard error says so at the end.
     """
     if not argv or not argv[0]:
         return _refuse("no command to run")
